@@ -1,0 +1,1 @@
+"""The forms a target can take, one a file."""

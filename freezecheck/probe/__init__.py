@@ -1,0 +1,1 @@
+"""Look at a model, train it a step, and leave no trace."""

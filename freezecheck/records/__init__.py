@@ -1,0 +1,47 @@
+"""The records that cross a border between two parts of freezecheck.
+
+No torch and no click here: whoever holds these records can judge and render them without importing either. One
+table of facts per tensor (`Facts`) is the heart; `verify`, `run` and the callbacks differ only in how they fill it.
+"""
+
+from .case import Case, Facts, LayerFacts
+from .judgement import Finding, Hit, Report, Rule
+from .model import Description, Layer, StrayFlag, Tensor
+from .plan import Contradiction, Counts, Overlap, Plan, Selector, Unmatched
+from .seen import Conditions, Cut, Foreign, Leaf, Loss, Membership, Skipped, Update, Write
+from .words import Expected, Gradient, Json, Location, Need, Severity
+
+__all__ = [
+    "Case",
+    "Conditions",
+    "Contradiction",
+    "Counts",
+    "Cut",
+    "Description",
+    "Expected",
+    "Facts",
+    "Finding",
+    "Foreign",
+    "Gradient",
+    "Hit",
+    "Json",
+    "Layer",
+    "LayerFacts",
+    "Leaf",
+    "Location",
+    "Loss",
+    "Membership",
+    "Need",
+    "Overlap",
+    "Plan",
+    "Report",
+    "Rule",
+    "Selector",
+    "Severity",
+    "Skipped",
+    "StrayFlag",
+    "Tensor",
+    "Unmatched",
+    "Update",
+    "Write",
+]

@@ -1,0 +1,102 @@
+"""The model as it stands, before anything runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from .words import Gradient, Location
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A parameter or buffer of the model, described before anything runs."""
+
+    name: str
+    """Its first full name, wrappers' prefixes stripped, such as `encoder.layer.0.weight`."""
+    kind: Literal["parameter", "buffer"]
+    shape: tuple[int, ...] = ()
+    dtype: str = "float32"
+    """As torch names it, without `torch.`."""
+    numel: int = 1
+    """Number of elements."""
+    requires_grad: bool = True
+    differentiable: bool = True
+    """Floating or complex: only such a tensor can require grad."""
+    aliases: tuple[str, ...] = ()
+    """Its further names, when it is tied."""
+    gradient_before: Gradient = Gradient.NONE
+    """What its `.grad` held before the check began."""
+    device: str = "cpu"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All its names, the canonical one first."""
+        return (self.name, *self.aliases)
+
+    @property
+    def owner(self) -> str:
+        """Path of the layer that owns it under its first name; empty for the root."""
+        return self.name.rpartition(".")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class StrayFlag:
+    """A look-alike of `requires_grad` that somebody assigned and torch ignores."""
+
+    owner: str
+    """Path of the module, or full name of the parameter, that carries it."""
+    on: Literal["parameter", "module"]
+    attribute: str
+    """The name assigned, such as `require_grad`; `requires_grad` itself on a module."""
+    value: str
+    """`repr` of what was assigned."""
+    tensors: tuple[str, ...]
+    """The parameters whose real flag says otherwise: those that the assignment was meant to reach and did not."""
+    location: Location | None = None
+    """The assignment in the user's source, when it was found."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A module of the model, described before anything runs."""
+
+    name: str
+    """Its path; empty for the root."""
+    type: str
+    """Its class's name."""
+    bases: tuple[str, ...] = ()
+    """Names of its class and of all base classes up to and including `Module`."""
+    training: bool = True
+    """Its mode as it was found, before `model.train()`."""
+    tensors: tuple[str, ...] = ()
+    """Full names of the tensors it owns itself (under this path, so perhaps an alias)."""
+    items: tuple[str, ...] | None = None
+    """Names of its children in order when it can be indexed (ModuleList, Sequential), else None."""
+    dropout: float | None = None
+    """Its drop probability, when it is a dropout layer."""
+
+    @property
+    def depth(self) -> int:
+        """0 for the root, 1 for its children, and so on."""
+        return self.name.count(".") + 1 if self.name else 0
+
+
+@dataclass(frozen=True)
+class Description:
+    """The model's tensors and layers, in the order of `named_parameters` and `named_modules`."""
+
+    tensors: tuple[Tensor, ...] = ()
+    layers: tuple[Layer, ...] = ()
+    strays: tuple[StrayFlag, ...] = ()
+
+    @cached_property
+    def by_name(self) -> dict[str, Tensor]:
+        """Every tensor under each of its names."""
+        return {name: tensor for tensor in self.tensors for name in tensor.names}
+
+    @cached_property
+    def layer_by_name(self) -> dict[str, Layer]:
+        """Every layer under its path."""
+        return {layer.name: layer for layer in self.layers}

@@ -1,0 +1,117 @@
+"""What was seen of the model while it trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from .words import Location
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """A place that a tensor has in an optimizer."""
+
+    optimizer: int
+    """Index of the optimizer."""
+    group: int
+    """Index of the parameter group, counted through all optimizers."""
+    lr: float = 0.1
+    """The largest learning rate seen over the steps."""
+    weight_decay: float = 0.0
+    momentum: float = 0.0
+    """Momentum, or the first beta of an Adam."""
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A tensor that an optimizer holds and the model does not."""
+
+    optimizer: int
+    group: int
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    gradient: bool = False
+    """Whether the loss reached it: then it is trained on purpose (a loss with weights of its own), not stale."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A leaf of the loss's graph that requires grad and is no parameter of the model."""
+
+    name: str
+    """Where it lies in the model's attributes, such as `blocks.0.fc1.weight`; empty when it was not found there."""
+    container: str = ""
+    """What hides it from torch, such as `Net.blocks, a list`; empty when it was not found in the model."""
+    shape: tuple[int, ...] = ()
+    in_optimizer: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """An operation on the way to the loss that stopped the gradient."""
+
+    operation: str
+    """As the user wrote it: `detach()`, `no_grad`, `.data`, `argmax` …"""
+    reason: str
+    """One clause that says why no gradient passes, such as `runs under torch.no_grad()`."""
+    location: Location | None = None
+    """The user's line that made the cut."""
+    library: Location | None = None
+    """The library's line, when the user's line calls into a library that made the cut."""
+    entered: Location | None = None
+    """Where the no_grad or inference_mode block around it begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """An operation that wrote to a tensor in place outside the optimizer."""
+
+    operation: str
+    """Such as `mul_`."""
+    location: Location | None = None
+    phase: Literal["forward", "backward", "step"] = "forward"
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """The step that a tensor should have made, computed in float64, against what its dtype can resolve."""
+
+    size: float
+    """Largest absolute update of an element."""
+    resolution: float
+    """Smallest distance, among its elements, to the next number of its dtype."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What was seen of the loss."""
+
+    reaches: bool = True
+    """Whether its graph reaches at least one parameter of the model that requires grad."""
+    requires_grad: bool = True
+    is_leaf: bool = False
+    """It was re-wrapped (`torch.tensor(loss, requires_grad=True)`): backward succeeds and reaches nothing."""
+    cuts: tuple[Cut, ...] = ()
+    """All cuts on the way to it, in the order of the flow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Something that was not checked, and why."""
+
+    what: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What the check ran under."""
+
+    seed: int = 0
+    device: str = "cpu"
+    torch: str = ""
+    optimizer: str = ""
+    inputs: str = ""
+    loss: str = ""
+    steps: int = 0

@@ -1,0 +1,1 @@
+"""The mistakes freezecheck names, one a file."""

@@ -1,0 +1,52 @@
+"""What is checked: the user's live objects, gathered by a loader or handed over by the caller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from .records import Skipped
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.optim import Optimizer
+
+
+@dataclass
+class Subject:
+    """A model and what is needed to train it one step. Holds live torch objects; crosses no other border."""
+
+    model: nn.Module
+    target: str
+    """How the user named it, for the report's head."""
+    optimizers: list[Optimizer] | None = None
+    """None when the user gave none: the probe then makes an SGD and the optimizer rules are skipped."""
+    make_inputs: Callable[[], Any] | None = None
+    """Called anew for every step: a Tensor, a tuple (positional) or a dict (keyword). None: to be inferred."""
+    compute_loss: Callable[[nn.Module, Any], Tensor] | None = None
+    """Does its own forward and returns a scalar. None: a seeded random projection of the outputs."""
+    optimizer_said: str = ""
+    """For the conditions: `SGD from train.py:optimizer`."""
+    inputs_said: str = ""
+    """For the conditions: `float32[2, 3, 224, 224], torchvision's own size for resnet18`."""
+    loss_said: str = ""
+    device: str | None = None
+    """Where model and inputs are moved before the probe; None leaves them where they are."""
+    files: tuple[str, ...] = ()
+    """The user's source files, absolute, in which a stray assignment is looked for."""
+    skipped: tuple[Skipped, ...] = ()
+    extras: Mapping[str, Any] = field(default_factory=dict)
+    """Whatever a loader wants to hand to the search for inputs (such as a known input size)."""
+
+
+def call_model(model: nn.Module, inputs: Any) -> Any:
+    """Run the model on inputs as the contract reads them: a dict by keyword, a tuple by position, else one argument.
+
+    A list is one argument: detection models take a list of images.
+    """
+    if isinstance(inputs, Mapping):
+        return model(**inputs)
+    if isinstance(inputs, tuple):
+        return model(*inputs)
+    return model(inputs)
