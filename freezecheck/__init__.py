@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .apply import apply as apply
     from .check import Result as Result
     from .check import report as report
     from .check import verify as verify
@@ -21,6 +22,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Spec": "spec",
+    "apply": "apply",
     "verify": "check",
     "report": "check",
     "Result": "check",
@@ -28,7 +30,7 @@ _HOMES = {
     "FreezeError": "errors",
     "FreezecheckError": "errors",
 }
-__all__ = ["Finding", "FreezeError", "FreezecheckError", "Result", "Spec", "__version__", "report", "verify"]
+__all__ = ["Finding", "FreezeError", "FreezecheckError", "Result", "Spec", "__version__", "apply", "report", "verify"]
 
 
 def __getattr__(name: str) -> Any:

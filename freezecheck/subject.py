@@ -39,6 +39,11 @@ class Subject:
     extras: Mapping[str, Any] = field(default_factory=dict)
     """Whatever a loader wants to hand to the search for inputs (such as a known input size)."""
 
+    def run_loss(self, inputs: Any) -> Any:
+        """Call the user's own `compute_loss`. Frames outside of this call are none of theirs."""
+        assert self.compute_loss is not None, "asked only where the user gave one"
+        return self.compute_loss(self.model, inputs)
+
 
 def call_model(model: nn.Module, inputs: Any) -> Any:
     """Run the model on inputs as the contract reads them: a dict by keyword, a tuple by position, else one argument.

@@ -1,1 +1,1 @@
-"""The forms a target can take, one a file."""
+"""The forms a target can take, one a module; each defines `LOADER`."""

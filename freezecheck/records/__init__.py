@@ -8,7 +8,7 @@ from .case import Case, Facts, LayerFacts
 from .judgement import Finding, Hit, Report, Rule
 from .model import Description, Layer, StrayFlag, Tensor
 from .plan import Contradiction, Counts, Overlap, Plan, Selector, Unmatched
-from .seen import Conditions, Cut, Foreign, Leaf, Loss, Membership, Skipped, Update, Write
+from .seen import Conditions, Cut, Foreign, Leaf, Loss, Membership, Observation, Skipped, Update, Write
 from .words import Expected, Gradient, Json, Location, Need, Severity
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "Loss",
     "Membership",
     "Need",
+    "Observation",
     "Overlap",
     "Plan",
     "Report",

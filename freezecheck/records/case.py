@@ -41,6 +41,8 @@ class Facts:
     """Where its requires_grad was changed between set-up and step."""
     gradient_hook: bool = False
     """A hook of the user's stands on its gradient."""
+    wasted: bool = False
+    """A backward ran through it although it is frozen and nothing trainable lies below it."""
 
     @property
     def name(self) -> str:
@@ -76,6 +78,8 @@ class LayerFacts:
     """Its mode while the probe trained; None where no probe ran."""
     movable_buffers: tuple[str, ...] = ()
     """Buffers of its own that its present mode still lets move (BatchNorm statistics and the like)."""
+    saved_bytes: int | None = None
+    """Bytes of activations that its subtree keeps for the backward pass; None where that was not measured."""
 
     @property
     def name(self) -> str:

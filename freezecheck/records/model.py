@@ -76,6 +76,8 @@ class Layer:
     """Names of its children in order when it can be indexed (ModuleList, Sequential), else None."""
     dropout: float | None = None
     """Its drop probability, when it is a dropout layer."""
+    statistics: tuple[str, ...] = ()
+    """Full names of its own buffers that a forward in training mode moves by design (BatchNorm statistics …)."""
 
     @property
     def depth(self) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
-from .words import Location
+from .words import Gradient, Location, Need
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +76,15 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """The step that a tensor should have made, computed in float64, against what its dtype can resolve."""
+    """The step that a tensor should have made, computed in float64, against what its dtype can resolve.
+
+    Both numbers are of the element whose update is largest in proportion to its own resolution.
+    """
 
     size: float
-    """Largest absolute update of an element."""
+    """Absolute update of that element."""
     resolution: float
-    """Smallest distance, among its elements, to the next number of its dtype."""
+    """Distance from that element to the next number of its dtype; below half of it an update rounds to nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,3 +119,33 @@ class Conditions:
     inputs: str = ""
     loss: str = ""
     steps: int = 0
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a probe, or a watched training, saw, keyed by the canonical tensor name or the layer's path."""
+
+    gradients: Mapping[str, Gradient] = field(default_factory=dict)
+    gradient_max: Mapping[str, float] = field(default_factory=dict)
+    moved: Mapping[str, tuple[bool, float | None]] = field(default_factory=dict)
+    """Whether any byte changed, and by how much at most."""
+    used: frozenset[str] | None = None
+    """Parameters that the forward read; None where it was not traced."""
+    cuts: Mapping[str, tuple[Cut, ...]] = field(default_factory=dict)
+    writes: Mapping[str, tuple[Write, ...]] = field(default_factory=dict)
+    updates: Mapping[str, Update] = field(default_factory=dict)
+    flipped: Mapping[str, Location] = field(default_factory=dict)
+    gradient_hooks: frozenset[str] = frozenset()
+    wasted: frozenset[str] = frozenset()
+    modes: Mapping[str, bool] = field(default_factory=dict)
+    """Each layer's mode while training."""
+    saved_bytes: Mapping[str, int] = field(default_factory=dict)
+    """By layer, the bytes of activations kept for the backward pass; empty where that was not measured."""
+    memberships: Mapping[str, tuple[Membership, ...]] = field(default_factory=dict)
+    optimizers: tuple[str, ...] = ()
+    foreign: tuple[Foreign, ...] = ()
+    leaves: tuple[Leaf, ...] = ()
+    loss: Loss | None = None
+    conditions: Conditions = field(default_factory=Conditions)
+    skipped: tuple[Skipped, ...] = ()
+    missing: Mapping[Need, str] = field(default_factory=dict)

@@ -1,0 +1,146 @@
+"""The table of facts: description, plan and observation joined, one row per tensor and one per layer. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Literal
+
+from .records import (
+    Case,
+    Description,
+    Expected,
+    Facts,
+    Gradient,
+    LayerFacts,
+    Need,
+    Observation,
+    Plan,
+    StrayFlag,
+    Tensor,
+)
+from .source.assignments import first_assignment
+
+_NO_SPEC = "no freeze spec was given: the requires_grad flags were taken as the intent"
+_NO_PROBE = "no training step was run"
+
+
+def assemble(
+    description: Description, plan: Plan, observation: Observation | None = None, files: Iterable[str] = ()
+) -> Case:
+    """Return the case that the rules read; without an observation, the case before any training.
+
+    `files` are the user's sources, in which the assignment of a stray flag is looked for.
+    """
+    seen = observation or Observation()
+    facts = tuple(_facts(tensor, plan, seen) for tensor in description.tensors)
+    missing = dict(seen.missing)
+    if not plan.from_spec:
+        missing[Need.SPEC] = _NO_SPEC
+    if observation is None:
+        missing |= {Need.PROBE: _NO_PROBE, Need.VALUES: _NO_PROBE, Need.OPTIMIZER: _NO_PROBE}
+    missing.setdefault(Need.TRAINING, "a real training was not watched: that is `freezecheck run`")
+    return Case(
+        facts=facts,
+        layers=tuple(_layers(description, facts, seen)),
+        plan=plan,
+        strays=tuple(_strays(description, plan, tuple(files))),
+        foreign=seen.foreign,
+        leaves=seen.leaves,
+        loss=seen.loss,
+        optimizers=seen.optimizers,
+        missing=missing,
+        conditions=seen.conditions,
+        skipped=seen.skipped,
+    )
+
+
+def _facts(tensor: Tensor, plan: Plan, seen: Observation) -> Facts:
+    name = tensor.name
+    moved, change = seen.moved.get(name, (None, None))
+    return Facts(
+        tensor=tensor,
+        expected=plan.expected.get(name, Expected.UNCHECKED),
+        may_move=name in plan.buffers_may_move,
+        memberships=seen.memberships.get(name, ()),
+        gradient=seen.gradients.get(name),
+        gradient_max=seen.gradient_max.get(name),
+        moved=moved,
+        max_abs_change=change,
+        used=None if seen.used is None or not tensor.requires_grad else name in seen.used,
+        cuts=seen.cuts.get(name, ()),
+        writes=seen.writes.get(name, ()),
+        update=seen.updates.get(name),
+        flipped=seen.flipped.get(name),
+        gradient_hook=name in seen.gradient_hooks,
+        wasted=name in seen.wasted,
+    )
+
+
+def _strays(description: Description, plan: Plan, files: tuple[str, ...]) -> Iterator[StrayFlag]:
+    """Keep the stray flags that missed something somebody meant.
+
+    A module may well carry a `requires_grad` of its own as an option of its constructor: where the spec says that the
+    tensors are as they should be, it is none of our business.
+    """
+    for stray in description.strays:
+        wanted = Expected.TRAINABLE if stray.value in ("True", "1") else Expected.FROZEN
+        if plan.from_spec:
+            missed = tuple(t for t in stray.tensors if plan.expected.get(t) in (wanted, Expected.UNCHECKED))
+        else:
+            missed = stray.tensors if wanted is Expected.FROZEN or stray.on == "parameter" else ()
+        if missed:
+            yield replace(stray, tensors=missed, location=first_assignment(files, stray.attribute))
+
+
+def held_by(facts: Facts) -> str | None:
+    """Return what keeps a parameter from training, as far as it was seen; None when nothing does."""
+    if not facts.tensor.requires_grad:
+        return "requires_grad"
+    if facts.gradient is None or facts.moved:
+        return None
+    if facts.cuts:
+        return facts.cuts[0].operation.removesuffix("()")
+    if facts.lr == 0:
+        return "lr 0"
+    if facts.gradient is Gradient.NONE:
+        return "no gradient" if facts.used else "not used"
+    if facts.gradient is Gradient.ZERO:
+        return "gradient hook" if facts.gradient_hook else "zero gradient"
+    if facts.moved is False:
+        return "step" if facts.memberships else "no optimizer"
+    return None
+
+
+def _layers(description: Description, facts: tuple[Facts, ...], seen: Observation) -> Iterator[LayerFacts]:
+    below: dict[str, dict[str, Facts]] = {layer.name: {} for layer in description.layers}
+    for row in facts:
+        if row.is_buffer:
+            continue
+        for name in row.tensor.names:
+            path = name
+            while path:
+                path = path.rpartition(".")[0]
+                if path in below:
+                    below[path][row.name] = row
+    for layer in description.layers:
+        rows = below[layer.name].values()
+        holders = {row.name: held_by(row) for row in rows}
+        training = seen.modes.get(layer.name)
+        yield LayerFacts(
+            layer=layer,
+            expected=_joined([row.expected.value for row in rows]),  # type: ignore[arg-type]  # Expected's own words
+            actual=_joined(["frozen" if holders[row.name] else "trainable" for row in rows]),  # type: ignore[arg-type]  # two of its words
+            trainable=sum(row.tensor.numel for row in rows if row.tensor.requires_grad),
+            frozen=sum(row.tensor.numel for row in rows if not row.tensor.requires_grad),
+            held_by=", ".join(dict.fromkeys(held for held in holders.values() if held)) or None,
+            training=training,
+            movable_buffers=layer.statistics if (layer.training if training is None else training) else (),
+            saved_bytes=seen.saved_bytes.get(layer.name),
+        )
+
+
+def _joined(states: list[str]) -> Literal["frozen", "trainable", "mixed", "unchecked", "none"] | str:
+    if not states:
+        return "none"
+    return states[0] if len(set(states)) == 1 else "mixed"

@@ -1,0 +1,147 @@
+"""The straight line from a model to a judgement, and the Python calls that walk it.
+
+subject → describe → match → observe, leaving no trace → assemble → judge → Report. The command line, the tests'
+examples and `freezecheck.verify` are thin callers of the two functions that take a `Subject`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from .assemble import assemble
+from .errors import FreezeError
+from .judge import judge
+from .match import match
+from .records import Finding, Need, Report, Severity
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer
+
+    from .spec import Spec
+    from .subject import Subject
+
+_STEPS = 3
+
+
+class Result:
+    """What `verify` and `report` return. `print(result)` shows the text report."""
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing at or above `fail_on` was found."""
+        return self.report.ok
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """The rules broken, the gravest first."""
+        return self.report.findings
+
+    def raise_if_failed(self) -> None:
+        """Raise FreezeError, which is an AssertionError and shows the text report, unless `ok`."""
+        if not self.ok:
+            raise FreezeError(f"\n{self}", self.findings)
+
+    def render(self, format: str = "text") -> str:  # noqa: A002  # the command line's own word for it
+        """Return the report in one of the output formats, such as `json`."""
+        from .discover import renderers
+        from .render._renderer import Style
+
+        return str(renderers()[format].render(self.report, Style()))
+
+    def __str__(self) -> str:
+        return self.render()
+
+    def __repr__(self) -> str:
+        codes = ", ".join(dict.fromkeys(finding.code for finding in self.findings))
+        return f"<freezecheck {self.report.command}: {'ok' if self.ok else 'failed'}{': ' + codes if codes else ''}>"
+
+
+def verify(
+    model: nn.Module,
+    spec: Spec | None = None,
+    *,
+    optimizer: Optimizer | Sequence[Optimizer] | None = None,
+    inputs: Any = None,
+    loss: Callable[[nn.Module, Any], Any] | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    select: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    fail_on: str = "warning",
+) -> Result:
+    """Train `model` for a step or a few, see which layers train, judge it by `spec`, and put everything back.
+
+    `optimizer` is the one the training uses (or several); without it the optimizer rules are skipped. `inputs` is a
+    batch (a Tensor, a tuple for positional or a dict for keyword arguments) or a function that makes one; without it
+    the spec's are taken, else a shape is searched. `loss(model, inputs)` does its own forward and returns a scalar;
+    without it a random projection of the outputs serves. `spec` None takes the `requires_grad` flags as the intent.
+
+    The model, its gradients, modes, hooks, the optimizer and every random state are bit for bit what they were when
+    this returns, also when the user's code raises.
+
+    Raises ProbeError when the model cannot be trained a step, SpecError when the spec does not fit the model.
+    """
+    from .objects import from_objects
+
+    subject = from_objects(model, spec, optimizer=optimizer, inputs=inputs, loss=loss)
+    report = verify_subject(
+        subject, spec, steps=steps, seed=seed, select=select, ignore=ignore, fail_on=Severity(fail_on)
+    )
+    return Result(report)
+
+
+def report(model: nn.Module, spec: Spec | None = None) -> Result:
+    """Count what is trainable and what is frozen, layer by layer, without running anything of the model."""
+    from .subject import Subject
+
+    return Result(report_subject(Subject(model, type(model).__name__), spec))
+
+
+def verify_subject(
+    subject: Subject,
+    spec: Spec | None = None,
+    *,
+    steps: int | None = None,
+    seed: int = 0,
+    select: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    fail_on: Severity = Severity.WARNING,
+    memory: bool = False,
+) -> Report:
+    """Walk the whole line: describe, match, probe without leaving a trace, judge.
+
+    `memory` measures, by one more forward, what each layer keeps for the backward pass.
+    """
+    from .probe.describe import anatomy
+    from .probe.memory import saved_bytes
+    from .probe.prepare import prepare
+    from .probe.step import observe
+    from .probe.untouched import untouched
+
+    with untouched(subject.model, subject.optimizers or ()) as ground:
+        prepare(subject, seed)
+        body = anatomy(subject.model, ground.gradient_before)
+        plan = match(spec, body.description)
+        wanted = steps or (spec.steps if spec else None) or _STEPS
+        observation = observe(subject, body, plan, ground, steps=wanted, seed=seed)
+        if memory:
+            observation = replace(observation, saved_bytes=saved_bytes(subject, body, seed))
+    case = assemble(body.description, plan, observation, subject.files)
+    findings, skipped = judge(case, select=select, ignore=(*ignore, *(spec.ignore if spec else ())))
+    return Report("verify", subject.target, spec.path if spec else None, case, findings, skipped, fail_on)
+
+
+def report_subject(subject: Subject, spec: Spec | None = None) -> Report:
+    """Describe and match only. Judges nothing but the spec itself."""
+    from .probe.describe import describe
+
+    description = describe(subject.model)
+    case = assemble(description, match(spec, description), files=subject.files)
+    findings, _ = judge(case, select=("FZ00",)) if Need.SPEC not in case.missing else ((), ())
+    return Report("report", subject.target, spec.path if spec else None, case, findings)

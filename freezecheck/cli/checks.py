@@ -1,0 +1,102 @@
+"""`freezecheck report` and `freezecheck verify`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import UsageError
+from .deliver import deliver
+from .options import JUDGE, MODEL, OUTPUT, PROBE, TABLE, Options, options
+
+if TYPE_CHECKING:
+    from ..records import Report
+    from ..spec import Spec
+    from ..subject import Subject
+
+
+@click.command(short_help="What trains and what is frozen, layer by layer.")
+@click.argument("target", required=False)
+@click.option("--spec", metavar="FILE", help="A freeze spec: shows what is expected beside what is.")
+@options(TABLE, MODEL, OUTPUT)
+def report(target: str | None, spec: str | None, **given: Any) -> int:
+    """Show layer by layer what trains and what is frozen, without a training step.
+
+    TARGET is model.py, model.py:NAME, package.module:NAME, torchvision:NAME or timm:NAME.
+    """
+    chosen = Options(**given)
+    return deliver([partial(_report, target, spec, chosen)], chosen)
+
+
+@click.command(short_help="Train a step; check what moved against the spec.")
+@click.argument("target", required=False)
+@click.option(
+    "--spec",
+    metavar="FILE",
+    multiple=True,
+    help="The freeze spec; several are checked one after another. [default: freezecheck.toml, else pyproject.toml]",
+)
+@options(MODEL, PROBE, JUDGE, TABLE, OUTPUT)
+def verify(target: str | None, spec: tuple[str, ...], **given: Any) -> int:
+    """Train a real step and check that exactly what the freeze spec says has moved.
+
+    TARGET is model.py, model.py:NAME, package.module:NAME, torchvision:NAME or timm:NAME; left out, it is the spec's.
+    Without any spec the requires_grad flags are taken as what is meant.
+    """
+    chosen = Options(**given)
+    checks: list[Callable[[], Report]] = [partial(_verify, target, file, chosen) for file in spec or (None,)]
+    return deliver(checks, chosen)
+
+
+def _report(target: str | None, file: str | None, chosen: Options) -> Report:
+    from ..spec import Spec
+
+    spec = None if file is None else Spec.load(file)
+    subject = _subject(target, spec, chosen)
+    from ..check import report_subject
+
+    return report_subject(subject, spec)
+
+
+def _verify(target: str | None, file: str | None, chosen: Options) -> Report:
+    from ..records import Severity
+    from ..spec import Spec
+
+    spec = Spec.discover(os.curdir) if file is None else Spec.load(file)
+    subject = _subject(target, spec, chosen)
+    from ..check import verify_subject
+
+    return verify_subject(
+        subject,
+        spec,
+        steps=chosen.steps,
+        seed=chosen.seed,
+        select=chosen.select,
+        ignore=chosen.ignore,
+        fail_on=Severity(chosen.fail_on),
+    )
+
+
+def _subject(target: str | None, spec: Spec | None, chosen: Options) -> Subject:
+    if not target and (spec is None or spec.target is None):
+        raise _no_target(spec)
+    from ..loading import load, target_of
+
+    named = target or (target_of(spec) if spec else None) or ""
+    return load(named, spec=spec, arguments=chosen.arg, input_shape=chosen.input_shape, device=chosen.device)
+
+
+def _no_target(spec: Spec | None) -> UsageError:
+    if spec is not None:
+        return UsageError(
+            f"{spec.path} names no target, and none was given",
+            hint='Add a line such as `target = "model.py"` to it, or name the model on the command line.',
+        )
+    return UsageError(
+        "no model was named, and no freeze spec that names one was found here",
+        hint="Name it, as in `freezecheck verify model.py`; `freezecheck init model.py` writes a spec for it.",
+    )

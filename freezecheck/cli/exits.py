@@ -1,0 +1,109 @@
+"""How the command line ends: the exit codes, and what is said on stderr when a check could not be made."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
+
+import click
+
+from ..errors import FreezecheckError, UsageError
+
+COULD_NOT_CHECK = 2
+BUG = 3
+
+
+class ExitCodes(click.Group):
+    """A group that ends the process with the contract's exit codes, whatever was raised."""
+
+    def main(self, args: Sequence[str] | None = None, *_: Any, **extra: Any) -> NoReturn:
+        """Run the command line and exit; click's own way of ending, `standalone_mode`, is never used."""
+        words = list(sys.argv[1:] if args is None else args)
+        sys.exit(self._code(words, **{"prog_name": "freezecheck", **extra, "standalone_mode": False}))
+
+    def _code(self, words: list[str], **extra: Any) -> int:
+        try:
+            code = super().main(words, **extra)
+        except click.ClickException as error:
+            error.show()
+            _in_the_format(UsageError(error.format_message()), words)
+            return COULD_NOT_CHECK
+        except FreezecheckError as error:
+            show_error(error, verbose=_has(words, "v", "--verbose"))
+            _in_the_format(error, words)
+            return COULD_NOT_CHECK
+        except (click.Abort, KeyboardInterrupt):
+            click.echo("freezecheck: interrupted, nothing was decided", err=True)
+            return COULD_NOT_CHECK
+        except BrokenPipeError:
+            _drop_stdout()
+            return COULD_NOT_CHECK
+        except Exception as error:
+            _show_bug(error)
+            return BUG
+        return code if isinstance(code, int) else 0
+
+
+def show_error(error: FreezecheckError, *, verbose: bool) -> None:
+    """Say on stderr what is wrong, where, and what to do; with `verbose` the whole traceback before it."""
+    if verbose and error.__cause__ is not None:
+        click.echo("".join(traceback.format_exception(error.__cause__)).rstrip(), err=True)
+    click.echo("\n".join(_error_lines(error)), err=True)
+
+
+def _error_lines(error: FreezecheckError) -> Iterable[str]:
+    message = error.message.splitlines()
+    if len(message) > 1:
+        yield "freezecheck: could not check"
+        yield from (f"  {line}" for line in message)
+    else:
+        yield f"freezecheck: could not check: {error.message}"
+    place = error.location
+    if error.frames:
+        yield "your code, outermost call first:"
+        yield from error.frames
+    elif place and str(place) not in error.message:
+        yield f"  {place}" + (f" in {place.function}" if place.function else "")
+        if place.text:
+            yield f"    {place.text}"
+    if error.hint:
+        yield f"hint: {error.hint}"
+
+
+def _in_the_format(error: FreezecheckError, words: Sequence[str]) -> None:
+    """Also put the error on stdout where the format asked for has a form for it; options may not be parsed yet."""
+    from ..discover import renderers
+
+    renderer = renderers().get(_format_in(words))
+    if renderer is not None and renderer.error is not None:
+        click.echo(renderer.error(error), nl=False)
+
+
+def _format_in(words: Sequence[str]) -> str:
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word == "--format":
+            return following
+        if word.startswith("--format="):
+            return word.partition("=")[2]
+    return ""
+
+
+def _has(words: Sequence[str], letter: str, long: str) -> bool:
+    return any(word == long or (word[:1] == "-" and word[1:2] != "-" and letter in word[1:]) for word in words)
+
+
+def _drop_stdout() -> None:
+    """The reader went away: leave nothing in the buffer that Python would complain about at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _show_bug(error: Exception) -> None:
+    click.echo("".join(traceback.format_exception(error)).rstrip(), err=True)
+    click.echo(
+        f"freezecheck: this is a bug in freezecheck, not in your code ({type(error).__name__}). Nothing was decided.\n"
+        "Please report it with the traceback above and the command you ran.",
+        err=True,
+    )

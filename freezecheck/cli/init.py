@@ -1,0 +1,60 @@
+"""`freezecheck init`: write a first freeze spec."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+import click
+
+from ..errors import UsageError
+from .options import MODEL, options
+from .output import Output
+
+_DEFAULT = "freezecheck.toml"
+_PYTHON_FILE = re.compile(r"(?P<file>.+\.py)(?P<name>:.*)?", re.DOTALL)
+
+
+@click.command(short_help="Write a freeze spec from the present flags.")
+@click.argument("target")
+@click.option(
+    "--output", metavar="FILE", default=_DEFAULT, help=f"Where to write it; - is stdout. [default: {_DEFAULT}]"
+)
+@click.option("--force", is_flag=True, help="Replace the file if it exists.")
+@click.option("-q", "--quiet", is_flag=True, help="Do not say what was written.")
+@click.option("-v", "--verbose", is_flag=True, help="Show whole tracebacks.")
+@options(MODEL)
+def init(target: str, output: str, force: bool, quiet: bool, verbose: bool, arg: dict[str, Any]) -> None:  # noqa: ARG001 - -v is read where errors are shown
+    """Write a commented freeze spec from the model's present requires_grad flags.
+
+    TARGET is model.py, model.py:NAME, package.module:NAME, torchvision:NAME or timm:NAME.
+    """
+    to_file = output != "-"
+    if to_file and os.path.exists(output) and not force:
+        raise UsageError(f"{output} exists already", hint="--force replaces it; --output - prints the draft instead.")
+    with Output(output) as place:
+        place.write(_drafted(target, arg, os.path.dirname(os.path.abspath(output)) if to_file else os.getcwd()))
+    if to_file and not quiet:
+        named = "" if os.path.abspath(output) == os.path.abspath(_DEFAULT) else f" --spec {output}"
+        click.echo(f"freezecheck: wrote {output}; read it, then run `freezecheck verify{named}`", err=True)
+
+
+def _drafted(target: str, arguments: dict[str, Any], folder: str) -> str:
+    from ..draft import draft
+    from ..guard import printing_to_stderr
+    from ..loading import load
+    from ..probe.describe import describe
+
+    with printing_to_stderr():
+        subject = load(target, spec=None, arguments=arguments, input_shape=None, device=None)
+        return draft(describe(subject.model), _seen_from(folder, target))
+
+
+def _seen_from(folder: str, target: str) -> str:
+    """Return a target that names a file so that it is found from the folder that the spec lies in."""
+    named = _PYTHON_FILE.fullmatch(target)
+    if named is None or os.path.isabs(named["file"]):
+        return target
+    path = os.path.relpath(os.path.abspath(named["file"]), folder)
+    return path.replace(os.sep, "/") + (named["name"] or "")

@@ -1,0 +1,7 @@
+"""Example inputs: declared by the user, known of the model, or searched from its first layers' shapes."""
+
+from .declared import Declared, declared, of_shape, said_of
+from .explain import explain_shape_failure
+from .infer import Found, infer
+
+__all__ = ["Declared", "Found", "declared", "explain_shape_failure", "infer", "of_shape", "said_of"]

@@ -1,0 +1,153 @@
+"""Selectors and a model's description → `Plan`: what is expected of each tensor. Pure; no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from .flags import plan_from_flags
+from .nearest import explain
+from .records import Contradiction, Description, Expected, Overlap, Plan, Selector, Tensor
+from .selection import OutOfRange, Selection
+from .selectors import Pattern, parse_selector
+from .spec_mistakes import Mistake, spec_error
+
+if TYPE_CHECKING:
+    from .spec import Spec
+
+_STRENGTH = (("unchecked", Expected.UNCHECKED), ("trainable", Expected.TRAINABLE), ("frozen", Expected.FROZEN))
+"""The lists that may overlap, the strongest first."""
+
+
+@dataclass(frozen=True)
+class _List:
+    """One of the spec's lists, resolved: what each selector selects, and what is left after its `!` selectors."""
+
+    selected: Mapping[Selector, frozenset[str]]
+    names: frozenset[str]
+    """Names of tensors, or for `eval` paths of modules."""
+
+    def chosen(self) -> Iterable[tuple[Selector, frozenset[str]]]:
+        """Each selector that adds, with what the list really takes by it."""
+        for selector, names in self.selected.items():
+            if not selector.text.startswith("!"):
+                yield selector, names & self.names
+
+
+@dataclass
+class _Resolver:
+    """Resolves the lists of one spec and gathers what is wrong with them."""
+
+    selection: Selection
+    mistakes: list[Mistake] = field(default_factory=list)
+
+    def resolve(self, selectors: Iterable[Selector]) -> _List:
+        """One list."""
+        selected: dict[Selector, frozenset[str]] = {}
+        added: set[str] = set()
+        taken: set[str] = set()
+        for selector in selectors:
+            pattern = parse_selector(selector.text)
+            names = self._names(selector, pattern)
+            selected[selector] = names
+            (taken if pattern.negated else added).update(names)
+        return _List(selected, frozenset(added - taken))
+
+    def _names(self, selector: Selector, pattern: Pattern) -> frozenset[str]:
+        try:
+            if selector.list == "eval":
+                return frozenset(self.selection.subtrees(self.selection.modules(pattern)))
+            names = self.selection.names(pattern)
+            return frozenset(names & self.selection.buffers if selector.list == "buffers_may_move" else names)
+        except OutOfRange as error:
+            self.mistakes.append(Mistake(f"`{selector.text}` in `{selector.list}` {error}", selector.location))
+            return frozenset()
+
+
+def match(spec: Spec | None, description: Description) -> Plan:
+    """Say what the spec expects of each tensor; without a spec the `requires_grad` flags are the intent.
+
+    Raises SpecError when an index or slice lies outside its module, or the module cannot be indexed; all such
+    mistakes at once, each with its selector's line. A selector that selects nothing is not raised but stands in
+    `Plan.unmatched`.
+    """
+    if spec is None:
+        return plan_from_flags(description)
+    selection = Selection(description)
+    resolver = _Resolver(selection)
+    every = (spec.trainable, spec.frozen, spec.unchecked, spec.buffers_may_move, spec.eval)
+    trainable, frozen, unchecked, may_move, in_eval = resolved = [resolver.resolve(selectors) for selectors in every]
+    if resolver.mistakes:
+        raise spec_error(resolver.mistakes, hint="Correct the index, or select the items by their names.")
+    lists = {"unchecked": unchecked, "trainable": trainable, "frozen": frozen}
+    expected, contradictions = _expected(description, lists, spec.rest)
+    return Plan(
+        expected,
+        buffers_may_move=frozenset(description.by_name[name].name for name in may_move.names),
+        eval_layers=selection.covering(in_eval.names),
+        unmatched=tuple(
+            explain(selector, selection) for one in resolved for selector, names in one.selected.items() if not names
+        ),
+        overlaps=tuple(_overlaps(description, lists)),
+        contradictions=contradictions,
+        counts=spec.expect,
+    )
+
+
+def _expected(
+    description: Description, lists: Mapping[str, _List], rest: Expected
+) -> tuple[dict[str, Expected], tuple[Contradiction, ...]]:
+    """By canonical name what is expected, and the tied tensors of which two things are."""
+    listed: dict[str, Expected] = {}
+    for key, expected in reversed(_STRENGTH):
+        listed.update(dict.fromkeys(lists[key].names, expected))
+    plan: dict[str, Expected] = {}
+    contradictions = []
+    for tensor in description.tensors:
+        if not tensor.aliases:
+            plan[tensor.name] = listed.get(tensor.name, rest)
+            continue
+        outcome = _tied(tensor, listed, rest)
+        if isinstance(outcome, Expected):
+            plan[tensor.name] = outcome
+        else:
+            plan[tensor.name] = Expected.UNCHECKED
+            contradictions.append(_contradiction(tensor, *outcome, lists["trainable"]))
+    return plan, tuple(contradictions)
+
+
+def _tied(tensor: Tensor, listed: Mapping[str, Expected], rest: Expected) -> Expected | tuple[str, str]:
+    """What is expected of a tied tensor, or the names under which it is expected frozen and trainable.
+
+    `unchecked` settles it only where a list says so: a rest that nothing is expected of cannot overrule the
+    name that a list does give.
+    """
+    by_name = {name: listed.get(name, rest) for name in tensor.names}
+    if Expected.UNCHECKED in (listed.get(name) for name in tensor.names):
+        return Expected.UNCHECKED
+    frozen = next((name for name, said in by_name.items() if said is Expected.FROZEN), None)
+    trainable = next((name for name, said in by_name.items() if said is Expected.TRAINABLE), None)
+    if frozen is not None and trainable is not None:
+        return frozen, trainable
+    if frozen is None and trainable is None:
+        return Expected.UNCHECKED
+    return Expected.TRAINABLE if frozen is None else Expected.FROZEN
+
+
+def _contradiction(tensor: Tensor, frozen_as: str, trainable_as: str, trainable: _List) -> Contradiction:
+    said = (selector.location for selector, names in trainable.chosen() if trainable_as in names)
+    return Contradiction(tensor.name, frozen_as, trainable_as, next(said, None))
+
+
+def _overlaps(description: Description, lists: Mapping[str, _List]) -> Iterable[Overlap]:
+    order = {name: n for n, tensor in enumerate(description.tensors) for name in tensor.names}
+    for (strong, _), (weak, _) in combinations(_STRENGTH, 2):
+        if lists[strong].names.isdisjoint(lists[weak].names):
+            continue
+        for stronger, by_stronger in lists[strong].chosen():
+            for weaker, by_weaker in lists[weak].chosen():
+                both = sorted({order[name] for name in by_stronger & by_weaker})
+                if both and "*" not in (stronger.text, weaker.text):
+                    yield Overlap(stronger, weaker, tuple(description.tensors[n].name for n in both))

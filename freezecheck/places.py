@@ -1,0 +1,169 @@
+"""Whose file a frame is in, and the places in the user's own files that a message points to. No torch here."""
+
+from __future__ import annotations
+
+import importlib.util
+import linecache
+import os
+import sysconfig
+import traceback
+from functools import cache
+from typing import TYPE_CHECKING, Literal
+
+from .records import Location
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import CodeType, FrameType
+
+Kind = Literal["user", "library", "torch", "freezecheck", "python"]
+
+_HERE = os.path.dirname(os.path.abspath(__file__))
+_ENTRANCES = tuple(os.path.join(_HERE, name) for name in ("subject.py", "check.py", "pytest_plugin.py"))
+"""Where freezecheck calls the user's code: what lies outside of such a frame only called freezecheck."""
+_MOST_FRAMES = 12
+"""Of a deeper traceback, only so many frames are shown: the outermost and the innermost half."""
+
+
+def shown(path: str) -> str:
+    """Return a file's path as the user would type it: relative to the working directory below it, else absolute."""
+    absolute = os.path.abspath(path)
+    below = os.path.join(os.getcwd(), "")
+    return absolute.removeprefix(below) if absolute.startswith(below) else absolute
+
+
+@cache
+def kind(filename: str) -> Kind:
+    """Say whose code a file holds, by its path (`co_filename`).
+
+    `library` is what is installed, torch aside; `python` is the standard library, and code that has no file. Whatever
+    is left is the user's, wherever it lies: also below a folder that happens to be called torch.
+    """
+    if filename.startswith("<"):
+        return "user" if filename.startswith("<ipython-input") else "python"
+    path = os.path.abspath(filename)
+    if _inside(path, (_HERE,)):
+        return "freezecheck"
+    if _inside(path, _torch_folders()):
+        return "torch"
+    if {"site-packages", "dist-packages"} & set(path.split(os.sep)):
+        return "library"
+    return "python" if _inside(path, _python_folders()) else "user"
+
+
+def _inside(path: str, folders: tuple[str, ...]) -> bool:
+    return any(path.startswith(os.path.join(folder, "")) for folder in folders)
+
+
+@cache
+def _torch_folders() -> tuple[str, ...]:
+    """Where the torch package lies; finding a top-level package does not import it."""
+    try:
+        spec = importlib.util.find_spec("torch")
+    except (ImportError, ValueError):
+        return ()
+    if spec is None or spec.origin is None:
+        return ()
+    folder = os.path.dirname(os.path.abspath(spec.origin))
+    return (folder, os.path.realpath(folder))
+
+
+@cache
+def _python_folders() -> tuple[str, ...]:
+    found = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), os.path.dirname(os.__file__))
+    return tuple({os.path.abspath(folder) for folder in found if folder})
+
+
+def user_location(frame: FrameType | None) -> Location | None:
+    """Return the innermost line of the user's that `frame` was reached from, or None where they wrote none of it."""
+    for outer in _outwards(frame):
+        if kind(outer.f_code.co_filename) == "user":
+            return _location(outer.f_code, outer.f_lineno)
+    return None
+
+
+def library_location(frame: FrameType | None) -> Location | None:
+    """Return the innermost line of an installed library that the user's own line called into, or None."""
+    for outer in _outwards(frame):
+        whose = kind(outer.f_code.co_filename)
+        if whose == "library":
+            return _location(outer.f_code, outer.f_lineno)
+        if whose == "user":
+            return None
+    return None
+
+
+def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
+    """Walk from a frame to its callers, as far as the call with which freezecheck entered the user's code."""
+    while frame is not None and frame.f_code.co_filename not in _ENTRANCES:
+        yield frame
+        frame = frame.f_back
+
+
+def _location(code: CodeType, line: int | None) -> Location:
+    number = line or code.co_firstlineno
+    function = None if code.co_qualname == "<module>" else code.co_qualname
+    text = linecache.getline(code.co_filename, number).strip()
+    return Location(shown(code.co_filename), number, function, text)
+
+
+def location_in(code: CodeType) -> Location:
+    """Return where a function of the user's begins."""
+    return _location(code, code.co_firstlineno)
+
+
+def raised_at(exception: BaseException) -> Location | None:
+    """Return the innermost line of the user's in an exception's traceback; of a SyntaxError, the line it names."""
+    if isinstance(exception, SyntaxError) and exception.filename and kind(exception.filename) == "user":
+        return Location(shown(exception.filename), exception.lineno or 1, None, (exception.text or "").strip())
+    places = _traced(exception, {"user"})
+    return places[-1] if places else None
+
+
+def frames_of(exception: BaseException) -> list[str]:
+    """Return an exception's traceback cut to the user's frames, outermost first, each as two lines.
+
+    Where no frame is the user's, the innermost frame of a library is given. Of a deep recursion the middle is left
+    out; of a SyntaxError the offending line follows with a caret under the place.
+    """
+    places = _traced(exception, {"user"}) or _traced(exception, {"library", "torch", "python"})[-1:]
+    lines = _without_the_middle([_frame(place) for place in places])
+    if isinstance(exception, SyntaxError) and exception.filename and exception.text:
+        lines.append(_syntax(exception))
+    return lines
+
+
+def _traced(exception: BaseException, kinds: set[Kind]) -> list[Location]:
+    steps = traceback.walk_tb(exception.__traceback__)
+    return [_location(frame.f_code, line) for frame, line in steps if kind(frame.f_code.co_filename) in kinds]
+
+
+def _frame(place: Location) -> str:
+    where = f"  {place}" + (f" in {place.function}" if place.function else "")
+    return f"{where}\n    {place.text}" if place.text else where
+
+
+def _without_the_middle(lines: list[str]) -> list[str]:
+    """Cut a deep traceback; a straight run of one repeated frame is said once with its count."""
+    runs: list[tuple[str, int]] = []
+    for line in lines:
+        if runs and runs[-1][0] == line:
+            runs[-1] = (line, runs[-1][1] + 1)
+        else:
+            runs.append((line, 1))
+    said = [line + (f"\n    ({count} times)" if count > 1 else "") for line, count in runs]
+    if len(said) <= _MOST_FRAMES:
+        return said
+    half = _MOST_FRAMES // 2
+    return [*said[:half], f"  … {len(said) - 2 * half} frames left out …", *said[-half:]]
+
+
+def _syntax(error: SyntaxError) -> str:
+    text = (error.text or "").rstrip("\n")
+    indent = len(text) - len(text.lstrip())
+    column = max(0, (error.offset or 1) - 1 - indent)
+    width = 1
+    if error.end_lineno == error.lineno and error.end_offset and error.end_offset > (error.offset or 0):
+        width = error.end_offset - (error.offset or 1)
+    where = f"  {shown(error.filename or '')}:{error.lineno}"
+    return f"{where}\n    {text.strip()}\n    {' ' * column}{'^' * width}"

@@ -1,0 +1,180 @@
+"""The Python side of a model and its optimizers: attributes, modes, hooks, lists, counters."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from .switches import Switch
+
+_MAPPINGS = frozenset({dict, OrderedDict, defaultdict})
+_SEQUENCES = frozenset({list, deque})
+_CONTAINERS = _MAPPINGS | _SEQUENCES | {set, tuple}
+
+
+class Record(Protocol):
+    """Something that was recorded and can be put back."""
+
+    what: str
+
+    def restore(self) -> None:
+        """Put it back; doing so twice does no harm."""
+
+
+class Contents:
+    """The items of a dict, list, deque or set, put back into the same object in the same order."""
+
+    __slots__ = ("_items", "_object", "what")
+
+    def __init__(self, what: str, container: Any) -> None:
+        self.what, self._object = what, container
+        self._items = _items(container)
+
+    def restore(self) -> None:
+        """Make the container hold the very same objects again."""
+        box, now = self._object, _items(self._object)
+        if len(now) == len(self._items) and all(map(_is, now, self._items)):
+            return
+        box.clear()
+        if type(box) in _SEQUENCES:
+            box.extend(self._items)
+        else:
+            box.update(self._items)
+
+
+def _items(container: Any) -> list[Any]:
+    return list(container.items() if type(container) in _MAPPINGS else container)
+
+
+def _is(now: Any, before: Any) -> bool:
+    if type(before) is tuple and type(now) is tuple and len(now) == len(before) == 2:
+        return now[0] is before[0] and now[1] is before[1]
+    return now is before
+
+
+class ClassOf:
+    """The class of an object: a lazy module or parameter takes another one when it comes to life."""
+
+    __slots__ = ("_class", "_object", "what")
+
+    def __init__(self, what: str, thing: object) -> None:
+        self.what, self._object, self._class = what, thing, type(thing)
+
+    def restore(self) -> None:
+        """Give the object its class back."""
+        if type(self._object) is not self._class:
+            self._object.__class__ = self._class
+
+
+class Belongings:
+    """All that can be reached from the objects shown to it, through modules, optimizers and builtin containers.
+
+    `records` takes what puts it back. Every tensor that is met is handed to `hold` with its
+    path, and whether it is state: a registered buffer, or what an optimizer remembers.
+    """
+
+    def __init__(self, records: list[Record], hold: Callable[[str, Tensor, bool], None]) -> None:
+        self.records = records
+        self._hold = hold
+        self._seen: set[int] = set()
+
+    def walk(self, path: str, thing: Any, state: bool = False) -> None:
+        """Record `thing` and whatever it leads to."""
+        kind = type(thing)
+        if kind in _CONTAINERS:
+            self._container(path, thing, state)
+        elif isinstance(thing, Tensor):
+            self._hold(path, thing, state)
+        elif isinstance(thing, nn.Module):
+            self._module(path, thing)
+        elif isinstance(thing, Optimizer):
+            self._optimizer(path, thing)
+        elif isinstance(thing, torch.Generator):
+            self.records.append(Switch(path, thing.get_state, thing.set_state))
+        elif isinstance(thing, random.Random):
+            self.records.append(Switch(path, thing.getstate, thing.setstate))
+
+    def _new(self, thing: object) -> bool:
+        """Say whether it is met for the first time; the records keep it alive, so that its id stays its own."""
+        new = id(thing) not in self._seen
+        self._seen.add(id(thing))
+        return new
+
+    def _container(self, path: str, box: Any, state: bool) -> None:
+        if not self._new(box):
+            return
+        if type(box) is not tuple:
+            self.records.append(Contents(path, box))
+        if not box or type(box) is set:
+            return
+        mapping = type(box) in _MAPPINGS
+        for key, value in box.items() if mapping else enumerate(box):
+            kind = type(value)
+            if kind in _CONTAINERS or kind not in _PLAIN:
+                self.walk(f"{path}[{key!r}]" if not isinstance(key, Tensor) else f"{path}[...]", value, state)
+
+    def _module(self, path: str, module: nn.Module) -> None:
+        if not self._new(module):
+            return
+        prefix = f"{path}." if path else ""
+        if isinstance(module, torch.jit.ScriptModule):
+            self._script_module(prefix, module)
+            return
+        attributes = vars(module)
+        self.records += (ClassOf(f"the class of {path or 'the model'}", module), Contents(path, attributes))
+        for registry, state in (("_parameters", False), ("_buffers", True), ("_modules", False)):
+            box = attributes.get(registry, {})
+            if self._new(box):
+                self.records.append(Contents(prefix + registry, box))
+                for name, value in list(box.items()):
+                    self.walk(prefix + name, value, state)
+        for name, value in list(attributes.items()):
+            kind = type(value)
+            if kind in _CONTAINERS or kind not in _PLAIN:
+                self.walk(prefix + name, value)
+
+    def _script_module(self, prefix: str, module: nn.Module) -> None:
+        """Record what a compiled module lets be recorded: its attributes live outside Python."""
+        mode = f"the mode of {prefix.rstrip('.') or 'the model'}"
+        self.records.append(Switch(mode, lambda: module.training, lambda flag: setattr(module, "training", flag)))
+        for name, parameter in module.named_parameters(recurse=False):
+            self.walk(prefix + name, parameter)
+        for name, buffer in module.named_buffers(recurse=False):
+            self.walk(prefix + name, buffer, state=True)
+        for name, child in module.named_children():
+            self.walk(prefix + name, child)
+
+    def _optimizer(self, path: str, optimizer: Optimizer) -> None:
+        if not self._new(optimizer):
+            return
+        attributes = vars(optimizer)
+        self.records.append(Contents(path, attributes))
+        for name, value in list(attributes.items()):
+            self.walk(f"{path}.{name}", value, state=name == "state")
+
+
+_PLAIN = frozenset({int, float, bool, str, bytes, complex, type(None), type, type(len), type(lambda: None)})
+
+
+def global_hooks() -> Iterable[Record]:
+    """Yield the registries of hooks that stand on every module and on every optimizer, and their few flags."""
+    for name in ("torch.nn.modules.module", "torch.optim.optimizer"):
+        module = sys.modules[name]
+        for attribute, value in list(vars(module).items()):
+            if not attribute.startswith("_global_"):
+                continue
+            if type(value) in _CONTAINERS:
+                yield Contents(f"{name}.{attribute}", value)
+            else:
+                yield Switch(
+                    f"{name}.{attribute}",
+                    lambda module=module, attribute=attribute: getattr(module, attribute),
+                    lambda old, module=module, attribute=attribute: setattr(module, attribute, old),
+                )

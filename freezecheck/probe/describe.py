@@ -1,0 +1,203 @@
+"""The model before anything runs: its tensors under all their names, its layers, and stray look-alikes of the flag."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.parameter import is_lazy
+
+from ..records import Description, Gradient, Layer, StrayFlag, Tensor
+
+_TRANSPARENT = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
+"""Names under which torch's wrappers keep the module they wrap; users never write them."""
+_DATA_PARALLEL = frozenset({"DataParallel", "DistributedDataParallel"})
+_LIKENESS = 0.78
+"""How alike to `requiresgrad` (difflib) an attribute must be: require_grad, required_grads, requires_gradient are."""
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """A description together with the live objects it was made from."""
+
+    description: Description
+    tensors: dict[str, torch.Tensor]
+    """By canonical name."""
+    modules: dict[str, nn.Module]
+    """By path; a wrapper and what it wraps share a path, which then means the wrapped one."""
+
+    @property
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """The parameters by canonical name."""
+        kinds = self.description.by_name
+        return {n: t for n, t in self.tensors.items() if kinds[n].kind == "parameter"}  # type: ignore[misc]  # DTensor parameters are nn.Parameter by name only
+
+
+def describe(model: nn.Module) -> Description:
+    """Describe a model's tensors and layers. Runs nothing of the model and changes nothing."""
+    return anatomy(model).description
+
+
+def anatomy(
+    model: nn.Module, gradient_of: Callable[[torch.Tensor], torch.Tensor | None] = lambda tensor: tensor.grad
+) -> Anatomy:
+    """Describe a model and keep hold of its live tensors and modules.
+
+    `gradient_of` tells a tensor's gradient where somebody has set it aside.
+    """
+    modules = dict(walk(model))
+    kinds: dict[int, Literal["parameter", "buffer"]] = {}
+    names: dict[int, list[str]] = {}
+    live: dict[int, torch.Tensor] = {}
+    layers = []
+    for path, module in modules.items():
+        owned = []
+        for kind, held in (("parameter", module._parameters), ("buffer", module._buffers)):
+            for key, tensor in held.items():
+                if tensor is None:
+                    continue
+                name = f"{path}.{key}" if path else key
+                owned.append(name)
+                live[id(tensor)] = tensor
+                kinds.setdefault(id(tensor), kind)  # type: ignore[arg-type]  # the two literals above
+                names.setdefault(id(tensor), []).append(name)
+        layers.append(_layer(path, module, tuple(owned)))
+    tensors = tuple(_tensor(names[key], kinds[key], tensor, gradient_of) for key, tensor in live.items())
+    by_id = {key: names[key][0] for key in live}
+    strays = tuple(_strays(modules, live, by_id))
+    return Anatomy(
+        Description(tensors, tuple(layers), strays), {by_id[key]: tensor for key, tensor in live.items()}, modules
+    )
+
+
+def walk(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield (path, module) in definition order, a shared module under each of its paths, wrappers' own names left out.
+
+    A module that contains itself is entered once per path.
+    """
+    stack: list[tuple[str, nn.Module, frozenset[int]]] = [("", model, frozenset())]
+    while stack:
+        path, module, above = stack.pop()
+        inner = above | {id(module)}
+        yield path, module
+        children = []
+        for key, child in module._modules.items():
+            if child is not None and id(child) not in inner:
+                children.append((_join(module, path, key), child, inner))
+        stack.extend(reversed(children))
+
+
+def _join(parent: nn.Module, path: str, key: str) -> str:
+    wrapped = key in _TRANSPARENT or (key == "module" and type(parent).__name__ in _DATA_PARALLEL)
+    if wrapped:
+        return path
+    return f"{path}.{key}" if path else key
+
+
+def _tensor(
+    names: list[str],
+    kind: Literal["parameter", "buffer"],
+    tensor: torch.Tensor,
+    gradient_of: Callable[[torch.Tensor], torch.Tensor | None],
+) -> Tensor:
+    lazy = is_lazy(tensor)
+    return Tensor(
+        name=names[0],
+        kind=kind,
+        shape=() if lazy else tuple(tensor.shape),
+        dtype=str(tensor.dtype).removeprefix("torch."),
+        numel=0 if lazy else tensor.numel(),
+        requires_grad=tensor.requires_grad,
+        differentiable=tensor.dtype.is_floating_point or tensor.dtype.is_complex,
+        aliases=tuple(names[1:]),
+        gradient_before=gradient_in(None if lazy or not tensor.is_leaf else gradient_of(tensor)),
+        device=str(tensor.device),
+    )
+
+
+def gradient_in(gradient: torch.Tensor | None) -> Gradient:
+    """Say what a `.grad` holds. On the meta device, which has no values, a gradient counts as nonzero."""
+    if gradient is None:
+        return Gradient.NONE
+    if gradient.is_meta:
+        return Gradient.NONZERO
+    largest = largest_in(gradient)
+    if largest != largest or largest == float("inf"):
+        return Gradient.NONFINITE
+    return Gradient.NONZERO if largest else Gradient.ZERO
+
+
+def largest_in(tensor: torch.Tensor) -> float:
+    """Return the largest absolute element: NaN or infinity when there is one, 0.0 for no elements."""
+    values = tensor.detach()
+    if values.is_sparse:
+        values = values.coalesce().values()
+    values = getattr(values, "_local_tensor", values)  # each rank judges the shard it holds
+    if values.numel() == 0:
+        return 0.0
+    return float(torch.linalg.vector_norm(values.float() if values.itemsize < 2 else values, float("inf")))
+
+
+def _layer(path: str, module: nn.Module, owned: tuple[str, ...]) -> Layer:
+    indexed = isinstance(module, (nn.ModuleList, nn.Sequential))
+    probability = getattr(module, "p", None) if isinstance(module, nn.modules.dropout._DropoutNd) else None
+    kept = getattr(module, "drop_prob", None) if type(module).__name__ == "DropPath" else None
+    return Layer(
+        name=path,
+        type=type(module).__name__,
+        bases=tuple(c.__name__ for c in type(module).__mro__ if issubclass(c, nn.Module)),
+        training=module.training,
+        tensors=owned,
+        items=tuple(module._modules) if indexed else None,
+        dropout=float(probability) if probability is not None else (float(kept) if kept else None),
+        statistics=tuple(_statistics(path, module)),
+    )
+
+
+def _statistics(path: str, module: nn.Module) -> Iterator[str]:
+    """Yield the names of the buffers that a forward in training mode moves by design."""
+    prefix = f"{path}." if path else ""
+    buffers = [key for key, value in module._buffers.items() if value is not None]
+    by_name = {"running_mean", "running_var", "num_batches_tracked"} & set(buffers)
+    if isinstance(module, _NormBase):
+        if module.track_running_stats:
+            yield from (prefix + key for key in buffers if key in by_name)
+    elif "Frozen" not in type(module).__name__ and {"running_mean", "running_var"} <= by_name:
+        yield from (prefix + key for key in buffers if key in by_name)
+    if type(module).__name__ == "_SpectralNorm":
+        yield from (prefix + key for key in buffers if key in ("_u", "_v"))
+    for hook in module._forward_pre_hooks.values():
+        if type(hook).__name__ == "SpectralNorm":
+            yield from (prefix + key for key in buffers if key.endswith(("_u", "_v")))
+
+
+def _strays(modules: dict[str, nn.Module], live: dict[int, torch.Tensor], names: dict[int, str]) -> Iterator[StrayFlag]:
+    for key, tensor in live.items():
+        for attribute, value in list(getattr(tensor, "__dict__", {}).items()):
+            if _looks_like_the_flag(attribute, value) and _missed(tensor, value):
+                yield StrayFlag(names[key], "parameter", attribute, repr(value), (names[key],))
+    for path, module in modules.items():
+        for attribute, value in list(vars(module).items()):
+            if attribute == "requires_grad" or _looks_like_the_flag(attribute, value):
+                missed = tuple(names[id(p)] for p in module.parameters() if id(p) in names and _missed(p, value))
+                if missed and isinstance(value, (bool, int)):
+                    yield StrayFlag(path, "module", attribute, repr(value), missed)
+
+
+def _looks_like_the_flag(attribute: str, value: Any) -> bool:
+    if attribute == "requires_grad_":  # the method, overwritten by an assignment
+        return not callable(value)
+    bare = attribute.lower().replace("_", "")
+    if "grad" not in bare or not bare.startswith("req") or not isinstance(value, (bool, int)):
+        return False
+    return difflib.SequenceMatcher(None, bare, "requiresgrad").ratio() >= _LIKENESS
+
+
+def _missed(tensor: torch.Tensor, value: Any) -> bool:
+    differentiable = tensor.dtype.is_floating_point or tensor.dtype.is_complex
+    return differentiable and tensor.requires_grad != bool(value)

@@ -1,0 +1,145 @@
+"""Custom autograd functions and reentrant checkpointing, which the tracer sees as one operation each."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from ..places import library_location, location_in, user_location
+from ..records import Cut, Location
+from .graph import leaves_of
+from .trace import Trace, tensors_in
+
+
+@contextmanager
+def following_functions(trace: Trace) -> Iterator[None]:
+    """See every `Function.apply` and `nn.Parameter(...)` while the context lasts: the mode itself sees neither."""
+    base, parameter = torch.autograd.Function, torch.nn.Parameter
+    apply, new = base.__dict__["apply"], parameter.__dict__["__new__"]
+
+    def followed_apply(cls: type, *args: Any, **kwargs: Any) -> Any:
+        return _apply(trace, cls, apply.__get__(None, cls), args, kwargs)
+
+    def followed_new(cls: type, *args: Any, **kwargs: Any) -> Any:
+        made = new.__get__(None, cls)(cls, *args, **kwargs)
+        _wrapped(trace, made, args, kwargs)
+        return made
+
+    base.apply = classmethod(followed_apply)
+    parameter.__new__ = staticmethod(followed_new)  # type: ignore[assignment]  # put back below
+    try:
+        yield
+    finally:
+        base.apply = apply
+        parameter.__new__ = new
+
+
+def _wrapped(trace: Trace, made: torch.Tensor, args: Any, kwargs: Any) -> None:
+    """Note a parameter that the forward itself makes: it is a leaf, and whatever it is made of ends there."""
+    trace.made.append(made)
+    upstream, cuts = 0, 0
+    for tensor in tensors_in(args, kwargs):
+        above, lost = trace.flow.of(tensor)
+        upstream, cuts = upstream | above, cuts | lost
+    if upstream:
+        frame = sys._getframe(2)
+        reason = "nn.Parameter() makes a new leaf of the values, without the graph that led to them"
+        cut = Cut("Parameter()", reason, user_location(frame), library_location(frame))
+        trace.flow.put(made, upstream, cuts | trace.add_cut(cut, upstream))
+
+
+def _apply(trace: Trace, cls: type, call: Any, args: Any, kwargs: Any) -> Any:
+    upstream, cuts = 0, 0
+    for tensor in tensors_in(args, kwargs):
+        above, lost = trace.flow.of(tensor)
+        upstream, cuts = upstream | above, cuts | lost
+    used_before, trace.flow.used = trace.flow.used, 0
+    simulated, trace.simulated = trace.simulated, torch.is_grad_enabled()
+    known = len(trace.cuts)
+    try:
+        result = call(*args, **kwargs)
+    finally:
+        trace.simulated = simulated
+        touched, trace.flow.used = trace.flow.used, trace.flow.used | used_before
+    upstream |= touched
+    recomputes = _recomputes(cls)
+    inner = sum(1 << i for i in range(known, len(trace.cuts))) if recomputes else 0
+    for output in tensors_in((result,), {}):
+        if not upstream:
+            continue
+        lost = cuts | inner
+        if output.requires_grad:
+            trace.functions.append((output.grad_fn, user_location(sys._getframe(2))))
+        else:
+            lost |= _dead_result(trace, cls, upstream)
+        trace.flow.put(output, upstream, lost)
+    return result
+
+
+def _recomputes(cls: type) -> bool:
+    """Whether this is reentrant checkpointing, whose backward runs the same code again with gradients on."""
+    return cls.__name__ == "CheckpointFunction"
+
+
+def _dead_result(trace: Trace, cls: type, upstream: int) -> int:
+    frame = sys._getframe(3)
+    if not torch.is_grad_enabled():
+        operation, reason = "no_grad", f"{cls.__name__}.apply() runs under torch.no_grad()"
+    elif _recomputes(cls):
+        operation = "checkpoint(use_reentrant=True)"
+        reason = (
+            "reentrant checkpointing passes a gradient only when one of its inputs requires grad, and here none does"
+        )
+    else:
+        operation = f"{cls.__name__}.apply()"
+        reason = f"the custom autograd function {cls.__name__} gives a result that carries no gradient"
+    return trace.add_cut(Cut(operation, reason, user_location(frame), library_location(frame)), upstream)
+
+
+class NoneReturned:
+    """Watches the custom functions of one graph during its backward for gradients returned as None."""
+
+    def __init__(self, trace: Trace, functions: list[Any]) -> None:
+        self._trace = trace
+        self._lost: dict[Any, list[int]] = {}
+        self._handles = [node.register_hook(self._hook(node)) for node in functions]
+
+    def _hook(self, node: Any) -> Any:
+        def note(grad_inputs: Any, _grad_outputs: Any) -> None:
+            for i, (gradient, (below, _)) in enumerate(zip(grad_inputs, node.next_functions, strict=False)):
+                if gradient is None and below is not None:
+                    self._lost.setdefault(node, []).append(i)
+
+        return note
+
+    def cuts(self) -> dict[str, list[Cut]]:
+        """Return, per parameter, the functions that kept its gradient; call it after the backward."""
+        found: dict[str, list[Cut]] = {}
+        names = {id(p): name for name, p in self._trace.parameters.items()}
+        for node, inputs in self._lost.items():
+            name = type(node).__name__
+            cut = Cut(f"{name.removesuffix('Backward')}.backward()", "", self._place(node))
+            for i in inputs:
+                said = f"its backward returns None as the gradient of input {i + 1}"
+                for leaf in leaves_of(node.next_functions[i][0]):
+                    if id(leaf) in names:
+                        whole = Cut(cut.operation, said, cut.location)
+                        found.setdefault(names[id(leaf)], []).append(whole)
+        return found
+
+    def _place(self, node: Any) -> Location | None:
+        for known, location in self._trace.functions:
+            if known is node:
+                return location
+        backward: Any = getattr(getattr(type(node), "_forward_cls", None), "backward", None)
+        code = getattr(backward, "__code__", None)
+        return location_in(code) if code is not None else None
+
+    def close(self) -> None:
+        """Take the hooks away."""
+        for handle in self._handles:
+            handle.remove()

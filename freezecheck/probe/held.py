@@ -1,0 +1,216 @@
+"""One tensor as it was: its content, and all that hangs on it."""
+
+from __future__ import annotations
+
+import math
+import mmap
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .change import fingerprint, max_abs_change, same_part
+from .raw import memory_order, parts
+
+SMALL = 4096
+"""Bytes up to which a copy costs no more than a fingerprint."""
+
+_ALIGN = 64
+
+
+class Content:
+    """What a tensor held at one moment: a copy of it, or a fingerprint until somebody is about to write to it."""
+
+    __slots__ = ("_copies", "_data", "_mark", "_parts", "_sizes", "asked", "lost")
+
+    def __init__(self, data: Tensor) -> None:
+        self._data = data
+        self._parts = parts(data)
+        self._sizes = [part.untyped_storage().nbytes() for part in self._parts]
+        self._copies: list[Tensor] | None = None
+        self._mark: Tensor | None = None
+        self.lost = False
+        """It changed while there was no copy."""
+        self.asked = False
+        """Somebody compared it, so that `lost` is up to date."""
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to hold: a meta or lazy tensor, one without elements, a freed storage."""
+        return not self._parts
+
+    @property
+    def kept(self) -> bool:
+        """Whether it can be put back."""
+        return self._copies is not None or self.empty
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory it covers."""
+        return sum(part.numel() * part.element_size() for part in self._parts)
+
+    @property
+    def places(self) -> list[int]:
+        """Addresses of the storages it lies in."""
+        return [part.untyped_storage().data_ptr() for part in self._parts]
+
+    def mark(self) -> None:
+        """Remember its fingerprint."""
+        if not self.kept:
+            self._mark = fingerprint(self._data)
+
+    def keep(self) -> None:
+        """Copy it, unless that was done. What was written before cannot be seen in the copy: it counts as lost."""
+        if not self.kept:
+            self._check_mark()
+            copy_all([self])
+
+    def _check_mark(self) -> None:
+        self.asked = True
+        if not self._whole() or not torch.equal(fingerprint(self._data), self._mark):  # type: ignore[arg-type]  # kept or marked
+            self.lost = True
+
+    def _whole(self) -> bool:
+        """Return whether its storages still have their sizes: reading beyond them would crash."""
+        return [part.untyped_storage().nbytes() for part in self._parts] == self._sizes
+
+    def change(self, now: Tensor) -> tuple[bool, float | None]:
+        """Return whether `now` holds other bytes, and the largest absolute change (None: it cannot be told)."""
+        if self.empty:
+            return False, 0.0
+        if self._copies is None:
+            self._check_mark()
+        if self.lost:
+            return True, None
+        if self._copies is not None:
+            return _compare(self._copies, parts(now))
+        return (False, 0.0) if same_place(now, self._data) else _compare(self._parts, parts(now))
+
+    def put_back(self) -> None:
+        """Write the content back where it lay; what is still the same is not written."""
+        if self._copies is None:
+            if not self.empty and not self.asked:
+                self._check_mark()
+            return
+        for part, copy, size in zip(self._parts, self._copies, self._sizes, strict=True):
+            if part.untyped_storage().nbytes() != size:
+                part.untyped_storage().resize_(size)
+            if not same_part(part, copy):
+                with torch.inference_mode() if part.is_inference() else nullcontext():
+                    part.copy_(copy)
+
+
+def _compare(before: Sequence[Tensor], after: Sequence[Tensor]) -> tuple[bool, float]:
+    if [part.shape for part in before] != [part.shape for part in after]:
+        return True, math.inf
+    if all(map(same_part, before, after)):
+        return False, 0.0
+    return True, max(map(max_abs_change, before, after))
+
+
+def same_place(a: Tensor, b: Tensor) -> bool:
+    """Return whether two tensors cover the same memory in the same way."""
+    one, other = parts(a), parts(b)
+    return len(one) == len(other) and all(map(Tensor.is_set_to, one, other))
+
+
+def copy_all(contents: Iterable[Content]) -> None:
+    """Copy many contents at once: on the CPU into one new block of large pages, which costs far less than many."""
+    wanted = [content for content in contents if not content.kept]
+    sources = [part for content in wanted for part in content._parts]
+    here = [part for part in sources if part.device.type == "cpu"]
+    sizes = [-(-part.numel() * part.element_size() // _ALIGN) * _ALIGN for part in here]
+    room = iter(_block(sum(sizes)).split(sizes) if here else ())
+    copies = [_like(part, next(room)) if part.device.type == "cpu" else torch.empty_like(part) for part in sources]
+    if sources:
+        torch._foreach_copy_(copies, sources)
+    each = iter(copies)
+    for content in wanted:
+        content._copies = [next(each) for _ in content._parts]
+
+
+def _block(size: int) -> Tensor:
+    """Return uninitialised bytes; from 2 MiB on in huge pages, since a page fault costs more than copying a page."""
+    if size < 2**21 or not hasattr(mmap, "MADV_HUGEPAGE"):
+        return torch.empty(size, dtype=torch.uint8, device="cpu")
+    block = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    block.madvise(mmap.MADV_HUGEPAGE)
+    return torch.frombuffer(block, dtype=torch.uint8)
+
+
+def _like(part: Tensor, room: Tensor) -> Tensor:
+    """Return a dense tensor in `room`, with the shape of `part` and its order in memory."""
+    order = memory_order(part)
+    flat = room[: part.numel() * part.element_size()].view(part.dtype)
+    inverse = sorted(range(part.dim()), key=lambda dim: order[dim])
+    return flat.view([part.shape[dim] for dim in order]).permute(inverse)
+
+
+class Held:
+    """A tensor of the model or an optimizer with all that must be as it was: class, storage, flag, gradient, hooks."""
+
+    def __init__(self, name: str, tensor: Tensor, state: bool) -> None:
+        self.name, self.tensor, self.state = name, tensor, state
+        self.content = self.base = Content(tensor.data)
+        self.leaf = tensor.is_leaf
+        self._data, self._class, self._requires_grad = tensor.data, type(tensor), tensor.requires_grad
+        self._version = None if tensor.is_inference() else torch.autograd._unsafe_preserve_version_counter(tensor)
+        self._hooks = {name: getattr(tensor, name) for name in _HOOKS} if self.leaf else {}
+        self.attributes = getattr(tensor, "__dict__", None)
+        self.grad: Tensor | None = tensor.grad if self.leaf else None
+        self._grad_content: Content | None = None
+
+    @property
+    def what(self) -> str:
+        """As a message calls it."""
+        return self.name
+
+    @property
+    def hooks(self) -> list[Any]:
+        """The dicts of hooks that stand on it."""
+        return [hooks for hooks in self._hooks.values() if hooks is not None]
+
+    @property
+    def wants_copy(self) -> bool:
+        """Whether a copy is due at once: it may be trained, torch writes to it, or it is small."""
+        return self.state or (self.leaf and self._requires_grad) or self.content.nbytes <= SMALL
+
+    def set_gradient_aside(self) -> None:
+        """Take the gradient off, so that nothing is accumulated into it."""
+        if self.grad is None:
+            return
+        if self.grad.layout == torch.strided and self.grad._is_view():
+            # A view into somebody's bucket is written through the bucket.
+            self._grad_content = Content(self.grad.data)
+            copy_all([self._grad_content])
+        self.tensor.grad = None
+
+    def restore(self) -> None:
+        """Put everything back into the same objects."""
+        tensor = self.tensor
+        if self.leaf:
+            if tensor.grad_fn is not None:
+                tensor.detach_()
+            if tensor.grad is not self.grad:
+                tensor.grad = None
+        if self.content.empty or not same_place(tensor, self._data):
+            tensor.data = self._data
+        self.content.put_back()
+        if type(tensor) is not self._class:
+            tensor.__class__ = self._class
+        if self.leaf and tensor.requires_grad != self._requires_grad:
+            tensor.requires_grad_(self._requires_grad)
+        for name, hooks in self._hooks.items():
+            if getattr(tensor, name) is not hooks:
+                setattr(tensor, name, hooks)
+        if self._version is not None:
+            self._version.__exit__(None, None, None)
+        if self._grad_content is not None:
+            self._grad_content.put_back()
+        if self.leaf and tensor.grad is not self.grad:
+            tensor.grad = self.grad
+
+
+_HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks")

@@ -1,0 +1,89 @@
+"""Which tensor sits where in which optimizer."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from ..records import Foreign, Membership
+
+_DEFAULT_LR = 0.01
+
+
+def default_optimizers(parameters: Mapping[str, torch.Tensor]) -> list[torch.optim.Optimizer]:
+    """Return the optimizer of a user who gave none: SGD over all tensors that require grad (none, when none does)."""
+    trainable = [p for p in parameters.values() if p.requires_grad]
+    return [torch.optim.SGD(trainable, lr=_DEFAULT_LR)] if trainable else []
+
+
+def groups_of(optimizers: Sequence[Any]) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    """Yield (optimizer, group, the group itself), groups counted through all optimizers."""
+    count = 0
+    for index, optimizer in enumerate(optimizers):
+        for group in optimizer.param_groups:
+            yield index, count, group
+            count += 1
+
+
+def memberships(
+    optimizers: Sequence[Any], names: Mapping[int, str]
+) -> tuple[dict[str, tuple[Membership, ...]], list[tuple[Foreign, torch.Tensor]]]:
+    """Return each model tensor's places by name, and the tensors that the model does not have."""
+    places: dict[str, list[Membership]] = {}
+    foreign: list[tuple[Foreign, torch.Tensor]] = []
+    for optimizer, index, group in groups_of(optimizers):
+        betas = group.get("betas") or (0.0,)
+        member = Membership(
+            optimizer=optimizer,
+            group=index,
+            lr=_number(group.get("lr")),
+            weight_decay=_number(group.get("weight_decay")),
+            momentum=_number(group.get("momentum")) or _number(betas[0]),
+        )
+        for tensor in group["params"]:
+            name = names.get(id(tensor))
+            if name is not None:
+                places.setdefault(name, []).append(member)
+            else:
+                dtype = str(tensor.dtype).removeprefix("torch.")
+                foreign.append((Foreign(optimizer, index, tuple(tensor.shape), dtype), tensor))
+    return {name: tuple(found) for name, found in places.items()}, foreign
+
+
+def _number(value: Any) -> float:
+    if value is None:
+        return 0.0
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return 0.0
+
+
+def needs_closure(optimizer: Any) -> bool:
+    """Whether `step` cannot be called without a closure (LBFGS)."""
+    try:
+        closure = inspect.signature(optimizer.step).parameters.get("closure")
+    except (TypeError, ValueError):
+        return False
+    return closure is not None and closure.default is inspect.Parameter.empty
+
+
+def warm_up(optimizers: Sequence[Any]) -> list[str]:
+    """Lift learning rates that a scheduler's warm-up starts at 0, and say so.
+
+    A scheduler leaves `initial_lr` in the groups it drives. A probe of a few steps cannot wait for the rise, and an
+    lr of 0 would hide what the step would move; the caller puts the groups back.
+    """
+    said = []
+    for _, index, group in groups_of(optimizers):
+        initial = _number(group.get("initial_lr"))
+        if initial > 0 and "lr" in group and _number(group["lr"]) == 0:
+            if isinstance(group["lr"], torch.Tensor):
+                group["lr"] = torch.full_like(group["lr"], initial)
+            else:
+                group["lr"] = initial
+            said.append(f"group {index} probed at its scheduler's lr {initial:g} instead of the warm-up's 0")
+    return said

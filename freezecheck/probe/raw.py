@@ -1,0 +1,115 @@
+"""The bytes of a tensor, whatever its dtype, strides, layout or subclass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+CHUNK = 2**20
+"""Bytes that are worked on at once, so that temporaries stay in the processor's cache."""
+
+ROWS_ON_DEVICE = 64
+"""Chunks that are worked on at once on an accelerator, where starting a kernel costs more than a cache miss."""
+
+_INDICES = {
+    torch.sparse_csr: ("crow_indices", "col_indices", "values"),
+    torch.sparse_bsr: ("crow_indices", "col_indices", "values"),
+    torch.sparse_csc: ("ccol_indices", "row_indices", "values"),
+    torch.sparse_bsc: ("ccol_indices", "row_indices", "values"),
+    torch.sparse_coo: ("_indices", "_values"),
+}
+
+
+def parts(tensor: Tensor) -> list[Tensor]:
+    """Return the plain strided tensors that hold a tensor's content, each element of memory once.
+
+    They share the tensor's memory, so that writing to them writes to it (mkldnn tensors are copied instead). A
+    sharded tensor or another wrapper gives what lies on this process. Meta tensors, and tensors whose storage was
+    freed, hold nothing.
+    """
+    if type(tensor) in _PLAIN and tensor.layout is torch.strided:
+        return _strided_parts(tensor.detach())
+    with torch._C.DisableTorchFunctionSubclass():
+        return _parts(tensor.detach())
+
+
+_PLAIN = (torch.nn.Parameter, Tensor)
+
+
+def _parts(tensor: Tensor) -> list[Tensor]:
+    flatten = getattr(tensor, "__tensor_flatten__", None)
+    if flatten is not None:
+        return [part for name in flatten()[0] for part in _parts(getattr(tensor, name))]
+    if tensor.layout in _INDICES:
+        return [part for name in _INDICES[tensor.layout] for part in _parts(getattr(tensor, name)())]
+    return [tensor.to_dense()] if tensor.is_mkldnn else _strided_parts(tensor)
+
+
+def _strided_parts(tensor: Tensor) -> list[Tensor]:
+    if tensor.is_meta:
+        return []
+    storage = tensor.untyped_storage()
+    if storage.nbytes() == 0:
+        return []
+    if tensor.is_quantized:
+        room = torch.empty(0, dtype=torch.uint8, device=tensor.device)
+        return [room.set_(storage, 0, (storage.nbytes(),))]
+    if tensor.is_conj():
+        tensor = tensor.conj()
+    if tensor.is_neg():
+        tensor = tensor._neg_view()
+    for dim, stride in enumerate(tensor.stride()):
+        if stride == 0 and tensor.shape[dim] > 1:
+            tensor = tensor.narrow(dim, 0, 1)
+    return [tensor]
+
+
+def runs(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Cut strided tensors of one shape and element size into flat contiguous runs of `CHUNK` bytes, side by side.
+
+    Runs follow the order of memory where the tensors are dense in one order of dimensions; else they are copied.
+    """
+    first = tensors[0]
+    rows = 1 if first.device.type == "cpu" else ROWS_ON_DEVICE
+    yield from _runs(tensors, rows * CHUNK // first.element_size())
+
+
+def _runs(tensors: Sequence[Tensor], elements: int) -> Iterator[tuple[Tensor, ...]]:
+    first = tensors[0]
+    flat = _flat(tensors)
+    if flat is None and first.numel() > elements:
+        longest = max(range(first.dim()), key=lambda dim: first.shape[dim])
+        for half in zip(*(tensor.tensor_split(2, longest) for tensor in tensors), strict=True):
+            yield from _runs(half, elements)
+        return
+    if flat is None:
+        flat = [tensor.reshape(-1) for tensor in tensors]
+    if first.numel() <= elements:
+        yield tuple(flat)
+    else:
+        yield from zip(*(tensor.split(elements) for tensor in flat), strict=True)
+
+
+def _flat(tensors: Sequence[Tensor]) -> list[Tensor] | None:
+    """Return one-dimensional views when all are dense in the same order of dimensions."""
+    if all(tensor.is_contiguous() for tensor in tensors):
+        return [tensor.view(-1) for tensor in tensors]
+    order = memory_order(tensors[0])
+    permuted = [tensor.permute(order) for tensor in tensors]
+    return [tensor.view(-1) for tensor in permuted] if all(tensor.is_contiguous() for tensor in permuted) else None
+
+
+def memory_order(tensor: Tensor) -> list[int]:
+    """Return the dimensions of a strided tensor from the widest stride to the narrowest."""
+    strides = tensor.stride()
+    return sorted(range(tensor.dim()), key=lambda dim: -strides[dim])
+
+
+def words(*flat: Tensor) -> list[Tensor]:
+    """Return flat contiguous tensors of one size in bytes as int64, or as uint8 where length or place forbid it."""
+    raw = [tensor.view(torch.uint8) for tensor in flat]
+    if all(tensor.numel() % 8 == 0 and tensor.storage_offset() % 8 == 0 for tensor in raw):
+        return [tensor.view(torch.int64) for tensor in raw]
+    return raw

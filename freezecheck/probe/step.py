@@ -1,0 +1,334 @@
+"""The probe: train the model as its loop would, a step or a few, and note what reached which tensor."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..errors import ProbeError
+from ..guard import users_code
+from ..records import (
+    Conditions,
+    Cut,
+    Expected,
+    Foreign,
+    Gradient,
+    Leaf,
+    Loss,
+    Membership,
+    Need,
+    Observation,
+    Skipped,
+    Update,
+    Write,
+)
+from ..subject import Subject
+from .describe import Anatomy, gradient_in, largest_in
+from .functions import NoneReturned, following_functions
+from .graph import leaves_and_functions
+from .loss import default_loss, require_scalar
+from .members import default_optimizers, groups_of, memberships, needs_closure, warm_up
+from .trace import Trace, tensors_in
+from .unregistered import unregistered
+from .update import lost_update
+
+if TYPE_CHECKING:
+    from ..records import Plan
+    from .untouched import Ground
+
+_STRONGER = [Gradient.NONE, Gradient.ZERO, Gradient.NONZERO, Gradient.NONFINITE]
+
+
+def observe(
+    subject: Subject, anatomy: Anatomy, plan: Plan, ground: Ground, *, steps: int = 3, seed: int = 0
+) -> Observation:
+    """Train `subject` for at most `steps` steps and return what was seen; stops when nothing is left asleep.
+
+    The caller has entered `untouched`, whose `ground` this asks what moved and tells what will be written.
+    Raises ProbeError when forward, loss, backward or step cannot run.
+    """
+    probe = Probe(subject, anatomy, plan, ground, seed)
+    probe.set_up()
+    for _ in range(steps):
+        probe.step()
+        if not probe.asleep():
+            break
+    probe.look_without_chance()
+    return probe.observation()
+
+
+class Probe:
+    """One probe under way. `observe` is its use; the methods stand in the order in which they are called."""
+
+    def __init__(self, subject: Subject, anatomy: Anatomy, plan: Plan, ground: Ground, seed: int) -> None:
+        self.subject, self.anatomy, self.plan, self.ground, self.seed = subject, anatomy, plan, ground, seed
+        self.parameters: dict[str, Any] = anatomy.parameters
+        self.names = {id(t): name for name, t in anatomy.tensors.items()}
+        self.trainable = {n: p for n, p in self.parameters.items() if p.requires_grad}
+        self.meta = any(t.is_meta for t in anatomy.tensors.values())
+        self.taken = 0
+        self.gradients: dict[str, Gradient] = dict.fromkeys(self.trainable, Gradient.NONE)
+        self.gradient_max: dict[str, float] = {}
+        self.moved: dict[str, tuple[bool, float | None]] = {}
+        self.cuts: dict[str, tuple[Cut, ...]] = {}
+        self.writes: dict[str, tuple[Write, ...]] = {}
+        self.updates: dict[str, Update] = {}
+        self.leaves: dict[str, Leaf] = {}
+        self.used: set[str] = set()
+        self.wasted: set[str] = set()
+        self.loss: Loss | None = None
+        self.foreign: list[tuple[Foreign, torch.Tensor]] = []
+        self.reached: set[int] = set()
+        self.said: list[str] = []
+        self.skipped: list[Skipped] = []
+
+    # ------------------------------------------------------------ before the first step
+
+    def set_up(self) -> None:
+        """Seed, put the model into train mode as a loop does, and look at the optimizers."""
+        seed_everything(self.seed)
+        model = self.subject.model
+        with users_code("model.train()", ProbeError):
+            model.train()
+            for path in self.plan.eval_layers:
+                self.anatomy.modules[path].eval()
+        self.modes = {path: module.training for path, module in self.anatomy.modules.items()}
+        given = self.subject.optimizers
+        self.optimizers = default_optimizers(self.parameters) if given is None else given
+        self.said += warm_up(self.optimizers)
+        self.memberships: dict[str, tuple[Membership, ...]]
+        self.memberships, self.foreign = memberships(self.optimizers, self.names)
+        for name in self.memberships:
+            before = self.ground.gradient_before(self.anatomy.tensors[name])
+            if name not in self.trainable and gradient_in(before) is Gradient.ZERO and before is not None:
+                # Somebody's loop clears gradients with set_to_none=False: do as that loop does.
+                self.anatomy.tensors[name].grad = before.detach().clone()
+
+    # ------------------------------------------------------------ a step
+
+    def step(self) -> None:
+        """Run one forward, loss, backward and optimizer step, and note the gradients."""
+        self.taken += 1
+        self._clear()
+        loss = self._backward()
+        if loss.requires_grad:
+            self._optimize()
+
+    def _clear(self) -> None:
+        for _, tensor in self.foreign:
+            tensor.grad = None
+        for parameter in self.trainable.values():
+            parameter.grad = None
+
+    def _backward(self) -> torch.Tensor:
+        make = self.subject.make_inputs
+        assert make is not None, "the caller infers the inputs"
+        trace = Trace(self.trainable, self.parameters, self.ground.keep)
+        with users_code("making the inputs", ProbeError):
+            inputs = make()
+        for tensor in tensors_in((inputs,), {}):
+            trace.flow.put(tensor, 0, 0)
+        with self._running("the forward and the loss", trace), following_functions(trace):
+            loss = require_scalar(self._compute(inputs))
+        self.used |= trace.flow.decode(trace.flow.used)
+        self.wasted |= trace.wasted
+        trace.phase = "backward"
+        if not loss.requires_grad:
+            self._note(loss, trace, {}, [])
+            return loss
+        leaves, functions = leaves_and_functions(loss.grad_fn)
+        watching = NoneReturned(trace, functions)
+        with self._running("the backward", trace):
+            torch.autograd.backward(loss)
+        returned = watching.cuts()
+        watching.close()
+        known = set(self.names) | {id(t) for t in (*tensors_in((inputs,), {}), *trace.made)}
+        members = {id(t) for _, t in self.foreign}
+        for leaf in unregistered(leaves, self.anatomy.modules, known, members):
+            self.leaves.setdefault(f"{leaf.name}{leaf.shape}", leaf)
+        self._note(loss, trace, returned, leaves)
+        return loss
+
+    def _compute(self, inputs: Any) -> Any:
+        compute = self.subject.compute_loss
+        if compute is not None:
+            return self.subject.run_loss(inputs)
+        return default_loss(self.subject.model, inputs, self.seed + self.taken)
+
+    @contextmanager
+    def _running(self, doing: str, trace: Trace) -> Iterator[None]:
+        with ExitStack() as stack:
+            stack.enter_context(users_code(doing, ProbeError))
+            stack.enter_context(torch.enable_grad())
+            stack.enter_context(eager())
+            stack.enter_context(trace)
+            yield
+
+    def _note(
+        self, loss: torch.Tensor, trace: Trace, returned: Mapping[str, list[Cut]], leaves: Sequence[torch.Tensor]
+    ) -> None:
+        for name, parameter in self.trainable.items():
+            seen = gradient_in(parameter.grad)
+            if parameter.grad is not None and not self.meta:
+                self.gradient_max[name] = max(self.gradient_max.get(name, 0.0), largest_in(parameter.grad))
+            self.gradients[name] = max(self.gradients[name], seen, key=_STRONGER.index)
+            if self.gradients[name] in (Gradient.NONE, Gradient.ZERO):
+                flat = self.gradients[name] is Gradient.ZERO
+                cuts = trace.cuts_of(name, loss, flat=flat) or tuple(returned.get(name, ()))
+                if cuts:
+                    self.cuts[name] = cuts
+        self.reached |= {id(leaf) for leaf in leaves}
+        self.reached |= {id(t) for _, t in self.foreign if t.grad is not None}
+        reaches = any(p.grad is not None for p in self.trainable.values())
+        reaches = reaches or any(id(p) in self.reached for p in self.trainable.values())
+        if self.loss is None or reaches:
+            self.loss = Loss(reaches, loss.requires_grad, loss.is_leaf and loss.requires_grad, trace.cuts_on(loss))
+        for name, writes in trace.writes.items():
+            fresh = [w for w in writes if w not in self.writes.get(name, ())]
+            self.writes[name] = (*self.writes.get(name, ()), *fresh)
+
+    def _optimize(self) -> None:
+        trace = Trace({}, self.parameters, self.ground.keep)
+        trace.phase = "step"
+        for optimizer in self.optimizers:
+            arguments: tuple[Any, ...] = (self._closure,) if needs_closure(optimizer) else ()
+            with self._running("the optimizer's step", trace):
+                optimizer.step(*arguments)
+
+    def _closure(self) -> torch.Tensor:
+        """Clear, run and backpropagate once more: what LBFGS asks of a training loop."""
+        self._clear()
+        make = self.subject.make_inputs
+        assert make is not None, "the caller infers the inputs"
+        with torch.enable_grad():
+            loss = require_scalar(self._compute(make()))
+            torch.autograd.backward(loss)
+        return loss
+
+    # ------------------------------------------------------------ when to stop
+
+    def asleep(self) -> bool:
+        """Whether a tensor meant to train has yet to get a gradient or to move, so that another step may tell."""
+        wanted = [n for n in self.trainable if self.plan.expected.get(n) is Expected.TRAINABLE]
+        if any(self.gradients[n] in (Gradient.NONE, Gradient.ZERO) for n in wanted):
+            return True
+        if self.meta:
+            return False
+        self.moved = {n: self.ground.change(self.trainable[n]) for n in wanted if n in self.memberships}
+        return any(not self.moved[n][0] and self._moves(n) for n in self.moved)
+
+    def _moves(self, name: str) -> bool:
+        return any(member.lr for member in self.memberships[name])
+
+    def look_without_chance(self) -> None:
+        """Look once more with dropout and its kin switched off, when something is still asleep.
+
+        Stochastic depth may leave a layer out of every step: what then gets its gradient was asleep by chance.
+        """
+        quiet = [m for m in self.anatomy.modules.values() if m.training and _is_chance(m)]
+        asleep = [n for n, seen in self.gradients.items() if seen in (Gradient.NONE, Gradient.ZERO)]
+        asleep = [n for n in asleep if self.plan.expected.get(n) is Expected.TRAINABLE]
+        if not quiet or not asleep:
+            return
+        for module in quiet:
+            module.eval()
+        before = dict(self.gradients)
+        self._clear()
+        self._backward()
+        for module in quiet:
+            module.train()
+        self.gradients = {**self.gradients, **{n: s for n, s in before.items() if n not in asleep}}
+        woken = [n for n in asleep if self.gradients[n] in (Gradient.NONZERO, Gradient.NONFINITE)]
+        if woken:
+            self.by_chance = frozenset(woken)
+            self.said.append(f"{len(woken)} tensors got their gradient only with dropout layers switched off")
+
+    by_chance: frozenset[str] = frozenset()
+
+    # ------------------------------------------------------------ what was seen
+
+    def observation(self) -> Observation:
+        """Compare every tensor with what it was, and return all that was seen."""
+        if not self.meta:
+            for name, tensor in self.anatomy.tensors.items():
+                if name not in self.moved:
+                    self.moved[name] = self.ground.change(tensor)
+            self._explain_unmoved()
+        moved = {n: m for n, m in self.moved.items() if n not in self.by_chance or m[0]}
+        foreign = tuple(replace(f, gradient=id(t) in self.reached) for f, t in self.foreign)
+        hooked = {n for n, p in self.trainable.items() if getattr(p, "_backward_hooks", None)}
+        missing = {}
+        if self.subject.optimizers is None:
+            missing[Need.OPTIMIZER] = "no optimizer was given: define build_optimizer(model), or name one in the spec"
+        if self.meta:
+            missing[Need.VALUES] = "the meta device holds no values: what moved and what is zero cannot be seen"
+        return Observation(
+            gradients=self.gradients,
+            gradient_max=self.gradient_max,
+            moved=moved,
+            used=frozenset(self.used),
+            cuts=self.cuts,
+            writes=self.writes,
+            updates=self.updates,
+            gradient_hooks=frozenset(hooked),
+            wasted=frozenset(self.wasted),
+            modes=self.modes,
+            memberships=self.memberships,
+            optimizers=tuple(type(o).__name__ for o in self.optimizers),
+            foreign=foreign,
+            leaves=tuple(self.leaves.values()),
+            loss=self.loss,
+            conditions=self._conditions(),
+            skipped=(*self.subject.skipped, *self.skipped),
+            missing=missing,
+        )
+
+    def _explain_unmoved(self) -> None:
+        for index, _, group in groups_of(self.optimizers):
+            for tensor in group["params"]:
+                name = self.names.get(id(tensor), "")
+                if self.gradients.get(name) is Gradient.NONZERO and not self.moved[name][0]:
+                    update = lost_update(self.optimizers[index], group, tensor)
+                    if update is not None:
+                        self.updates[name] = update
+
+    def _conditions(self) -> Conditions:
+        device = next((str(t.device) for t in self.parameters.values()), "cpu")
+        default = "SGD over all tensors that require grad (freezecheck's own)"
+        said = self.subject.optimizer_said or ", ".join(type(o).__name__ for o in self.optimizers)
+        return Conditions(
+            seed=self.seed,
+            device=device,
+            torch=torch.__version__,
+            optimizer="; ".join([default if self.subject.optimizers is None else said, *self.said]),
+            inputs=self.subject.inputs_said,
+            loss=self.subject.loss_said or "a seeded random projection of the outputs",
+            steps=self.taken,
+        )
+
+
+def _is_chance(module: torch.nn.Module) -> bool:
+    name = type(module).__name__.lower()
+    return "drop" in name or "stochasticdepth" in name
+
+
+def seed_everything(seed: int) -> None:
+    """Seed torch, random and (where it is loaded) numpy; the caller restores their states."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed(seed % 2**32)
+
+
+def eager() -> Any:
+    """Run compiled modules as they were written: a compiled forward would hide its operations from the tracer."""
+    if "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance"):
+        return torch.compiler.set_stance("force_eager")
+    return nullcontext()

@@ -1,0 +1,131 @@
+"""Random number generators and the global switches of torch: read before a check, set back after it."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+
+class Switch:
+    """One global value: what it was, and how to set it back."""
+
+    def __init__(self, what: str, read: Callable[[], Any], write: Callable[[Any], object]) -> None:
+        self.what, self._read, self._write = what, read, write
+        self._before = read()
+
+    def restore(self) -> None:
+        """Set the value back, if it is another one now: some setters cost, or warn, even when nothing changes."""
+        if not _same(self._read(), self._before):
+            self._write(self._before)
+
+
+def _same(now: Any, before: Any) -> bool:
+    if isinstance(before, torch.Tensor):
+        return torch.equal(now, before)
+    if isinstance(before, list | tuple):
+        return len(now) == len(before) and all(map(_same, now, before))
+    if isinstance(before, dict):
+        return list(now) == list(before) and all(map(_same, now.values(), before.values()))
+    if type(before).__module__ == "numpy":
+        return bool((now == before).all())
+    return bool(now == before)
+
+
+def generators() -> Iterator[Switch]:
+    """Yield the state of every random number generator that a model, a loader or a loss may draw from."""
+    yield Switch("the state of random", random.getstate, random.setstate)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        yield Switch("the state of numpy.random", numpy.random.get_state, numpy.random.set_state)
+    yield Switch("the state of torch's generator", torch.get_rng_state, torch.set_rng_state)
+    for kind in ("cuda", "xpu"):
+        module: Any = getattr(torch, kind, None)
+        if module is not None and module.is_initialized():
+            yield Switch(f"the state of {kind}'s generators", module.get_rng_state_all, module.set_rng_state_all)
+    if torch.backends.mps.is_available():
+        yield Switch("the state of mps's generator", torch.mps.get_rng_state, torch.mps.set_rng_state)
+
+
+def switches() -> Iterator[Switch]:
+    """Yield every global switch of torch that changes what a training step computes."""
+    yield Switch("the anomaly mode", _anomaly, lambda value: torch.autograd.set_detect_anomaly(*value))
+    yield Switch("the default dtype", torch.get_default_dtype, torch.set_default_dtype)
+    yield from _default_device()
+    yield Switch("the number of threads", torch.get_num_threads, torch.set_num_threads)
+    yield Switch("the deterministic mode", _deterministic, _set_deterministic)
+    for kind in ("cpu", "cuda", "xpu", "mps"):
+        yield from _autocast(kind)
+    yield Switch("the autocast cache", torch.is_autocast_cache_enabled, torch.set_autocast_cache_enabled)
+    yield from _backends()
+
+
+def _anomaly() -> tuple[bool, bool]:
+    return torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()
+
+
+def _default_device() -> Iterator[Switch]:
+    # torch.get_default_device() cannot tell "never set" from "set to the CPU"; setting it would leave a mode behind.
+    place = getattr(torch, "_GLOBAL_DEVICE_CONTEXT", None)
+    if place is not None:
+
+        def read() -> torch.device | None:
+            context = getattr(place, "device_context", None)
+            return None if context is None else context.device
+
+        yield Switch("the default device", read, torch.set_default_device)
+
+
+def _deterministic() -> tuple[bool, bool]:
+    return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+
+
+def _set_deterministic(value: tuple[bool, bool]) -> None:
+    torch.use_deterministic_algorithms(value[0], warn_only=value[1])
+
+
+def _autocast(kind: str) -> Iterator[Switch]:
+    try:
+        torch.is_autocast_enabled(kind)
+    except RuntimeError:
+        return
+    yield Switch(
+        f"autocast on {kind}",
+        lambda: torch.is_autocast_enabled(kind),
+        lambda value: torch.set_autocast_enabled(kind, value),
+    )
+    yield Switch(
+        f"the autocast dtype on {kind}",
+        lambda: torch.get_autocast_dtype(kind),
+        lambda value: torch.set_autocast_dtype(kind, value),
+    )
+
+
+def _backends() -> Iterator[Switch]:
+    owners: tuple[tuple[Any, str], ...] = (
+        (torch.backends.cudnn, "enabled"),
+        (torch.backends.cudnn, "benchmark"),
+        (torch.backends.cudnn, "deterministic"),
+        (torch.backends.cudnn, "allow_tf32"),
+        (torch.backends.cuda.matmul, "allow_tf32"),
+    )
+    for owner, name in owners:
+        yield from _readable(
+            f"the backend's switch {name}",
+            lambda owner=owner, name=name: getattr(owner, name),
+            lambda value, owner=owner, name=name: setattr(owner, name, value),
+        )
+    yield from _readable(
+        "the precision of float32 products", torch.get_float32_matmul_precision, torch.set_float32_matmul_precision
+    )
+
+
+def _readable(what: str, read: Callable[[], Any], write: Callable[[Any], object]) -> Iterator[Switch]:
+    # torch refuses to read its older switches once a program has used the newer ones.
+    try:
+        yield Switch(what, read, write)
+    except RuntimeError:
+        return

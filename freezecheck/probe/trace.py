@@ -1,0 +1,322 @@
+"""Where the gradient is lost: follow, while the forward runs, which trainable parameters are upstream of each tensor.
+
+Every torch function that Python calls passes through one `TorchFunctionMode`. Per tensor it keeps a bit set of the
+parameters upstream and a bit set of the cuts upstream; an operation with a live input (one that requires grad) and a
+dead result is a cut. Only the cuts in the loss's own set were on the way to the loss: a metric computed under
+`no_grad` or a teacher's branch never appears there. What the mode cannot see (scripted functions, custom kernels) is
+filled in from the autograd graph of their results.
+
+The same mode sees every write in place before it happens. That is how a frozen weight can be put back without a copy
+of all frozen weights being held, and how the line that wrote is known.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from ..places import library_location, user_location
+from ..records import Cut, Location, Write
+from .graph import leaves_of
+from .operations import Effect, call_words, effect_of, is_flat, opens_memory, reason_of, written_by
+
+
+@dataclass
+class FoundCut:
+    """A cut, and the parameters (bits) that were upstream of it."""
+
+    cut: Cut
+    upstream: int
+    flat: bool = False
+    """Its derivative is zero: the gradient arrives, and is zero."""
+    region: int = -1
+    """The stretch without gradient recording that it belongs to; cuts of one stretch are one."""
+
+
+class Flow:
+    """Per tensor, the parameters upstream and the cuts upstream, as bit sets. Holds no tensor alive."""
+
+    def __init__(self, parameters: Mapping[str, torch.Tensor]) -> None:
+        self.names = tuple(parameters)
+        self._bits = {id(p): 1 << i for i, p in enumerate(parameters.values())}
+        self._state: dict[int, tuple[weakref.ref[Any], int, int]] = {}
+        self.used = 0
+
+    def of(self, tensor: torch.Tensor) -> tuple[int, int]:
+        """Return (parameters, cuts) upstream of a tensor."""
+        bit = self._bits.get(id(tensor))
+        if bit is not None:
+            self.used |= bit
+            return bit, 0
+        entry = self._state.get(id(tensor))
+        if entry is not None and entry[0]() is tensor:
+            return entry[1], entry[2]
+        if tensor.requires_grad and tensor.grad_fn is not None:
+            return self._from_graph(tensor), 0
+        return 0, 0
+
+    def known(self, tensor: torch.Tensor) -> bool:
+        """Whether the flow has seen where this tensor comes from."""
+        entry = self._state.get(id(tensor))
+        return id(tensor) in self._bits or (entry is not None and entry[0]() is tensor)
+
+    def put(self, tensor: torch.Tensor, upstream: int, cuts: int) -> None:
+        """Note what is upstream of a tensor."""
+        if id(tensor) not in self._bits:
+            self._state[id(tensor)] = (weakref.ref(tensor), upstream, cuts)
+
+    def _from_graph(self, tensor: torch.Tensor) -> int:
+        upstream = 0
+        for leaf in leaves_of(tensor.grad_fn):
+            upstream |= self._bits.get(id(leaf), 0)
+        self.used |= upstream
+        self.put(tensor, upstream, 0)
+        return upstream
+
+    def decode(self, bits: int) -> set[str]:
+        """Return the names of the parameters in a bit set."""
+        return {name for i, name in enumerate(self.names) if bits >> i & 1}
+
+
+class Trace(TorchFunctionMode):
+    """The mode itself. Enter it around forward and loss; then ask `cuts_of` and `writes`."""
+
+    def __init__(
+        self,
+        trainable: Mapping[str, torch.Tensor],
+        watched: Mapping[str, torch.Tensor],
+        before_write: Callable[[torch.Tensor], None],
+    ) -> None:
+        """`trainable` are followed; writes to `watched` are noted after `before_write` was called with the tensor."""
+        super().__init__()
+        self.parameters = dict(trainable)
+        self.flow = Flow(trainable)
+        self.cuts: list[FoundCut] = []
+        self.writes: dict[str, list[Write]] = {}
+        self.wasted: set[str] = set()
+        self.functions: list[tuple[Any, Location | None]] = []
+        """The graph node of each custom function's result, and the line that called it."""
+        self.made: list[torch.Tensor] = []
+        """Parameters that the forward itself made."""
+        self.phase = "forward"
+        self._watched: dict[int, list[tuple[str, torch.Tensor]]] = {}
+        self._frozen = {id(t): name for name, t in watched.items() if not t.requires_grad}
+        for name, tensor in watched.items():
+            self._watched.setdefault(storage_of(tensor), []).append((name, tensor))
+        self._before_write = before_write
+        self._region, self._mode = 0, (True, False)
+        self._entered: list[Location | None] = []
+        self._escaped: dict[int, tuple[Any, int, int]] = {}
+        self._pending = (0, 0)
+        self.simulated: bool | None = None
+        """Inside a custom Function torch records nothing: there, whether the user's own switches would record."""
+
+    # ------------------------------------------------------------ the mode
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run one torch function of the user's and note what it did to the flow."""
+        kwargs = kwargs or {}
+        effect = effect_of(func)
+        if effect is Effect.IGNORED:
+            if opens_memory(func):
+                self._note_writes(func, [a for a in args[:1] if isinstance(a, torch.Tensor)], certain=False)
+            return func(*args, **kwargs)
+        if self.phase != "forward":
+            self._note_writes(func, written_by(func, args, kwargs))
+            return func(*args, **kwargs)
+        if effect is Effect.GRAD_MODE:
+            self._switch(bool(args[0]))
+            return func(*args, **kwargs)
+        return self._run(func, effect, args, kwargs)
+
+    def _run(self, func: Any, effect: Effect, args: Any, kwargs: Any) -> Any:
+        inputs = list(tensors_in(args, kwargs))
+        upstream, cuts, live = 0, 0, False
+        for tensor in inputs:
+            above, lost = self._of(tensor)
+            upstream, cuts = upstream | above, cuts | lost
+            live = live or (tensor.requires_grad and above != 0) or (self.simulated is not None and above != 0)
+        if self._escaped:
+            above, lost = self._returning(effect, args, kwargs)
+            upstream, cuts = upstream | above, cuts | lost
+        written = written_by(func, args, kwargs)
+        if written or opens_memory(func):
+            self._note_writes(func, written or inputs[:1], certain=bool(written))
+        result = func(*args, **kwargs)
+        if not upstream:
+            self._note_waste(inputs, result)
+            return result
+        if effect is Effect.LEAVES:
+            self._leave(func, result, upstream, cuts, live)
+            return result
+        for output in (*tensors_in((result,), {}), *written):
+            self._note_output(func, effect, output, upstream, cuts, live)
+        return result
+
+    def _of(self, tensor: torch.Tensor) -> tuple[int, int]:
+        upstream, cuts = self.flow.of(tensor)
+        if self._pending[0] and not upstream and not tensor.requires_grad and id(tensor) not in self._frozen:
+            # Made outside the mode's sight (`from_numpy`, `torch.Tensor(list)`) after data had left torch.
+            return (upstream, cuts) if self.flow.known(tensor) else self._pending
+        return upstream, cuts
+
+    # ------------------------------------------------------------ cuts
+
+    def _note_output(
+        self, func: Any, effect: Effect, output: torch.Tensor, upstream: int, cuts: int, live: bool
+    ) -> None:
+        recording, inference = self._modes()
+        alive = output.requires_grad if self.simulated is None else recording and _can_carry(output)
+        if effect is Effect.CUTS:
+            alive = False
+        if alive:
+            if live and is_flat(func):
+                cuts |= self._cut(func, output, upstream, flat=True)
+        elif live or self._would_cut(effect, recording and not inference, cuts):
+            cuts |= self._cut(func, output, upstream)
+        if output._base is not None and effect is Effect.WRITES:
+            base_upstream, base_cuts = self.flow.of(output._base)
+            self.flow.put(output._base, base_upstream | upstream, base_cuts | cuts)
+        self.flow.put(output, upstream, cuts)
+
+    def _would_cut(self, effect: Effect, recording: bool, cuts: int) -> bool:
+        """Whether this operation would have cut had its input not been dead already: the next cut to mend."""
+        if effect is Effect.CUTS:
+            return True
+        return not recording and not any(c.region == self._region for c in self._in(cuts))
+
+    def _cut(self, func: Any, output: torch.Tensor | None, upstream: int, *, flat: bool = False) -> int:
+        recording, inference = self._modes()
+        if flat:
+            words = call_words(func)
+            operation, reason = words, f"the derivative of {words} is zero everywhere"
+        else:
+            operation, reason = reason_of(func, output, inference=inference, grad_enabled=recording)
+        region = self._region if operation in ("no_grad", "inference_mode") else -1
+        entered = self._entered[-1] if self._entered and operation == "no_grad" else None
+        frame = sys._getframe(1)
+        cut = Cut(operation, reason, user_location(frame), library_location(frame), entered)
+        return self.add_cut(cut, upstream, flat=flat, region=region)
+
+    def add_cut(self, cut: Cut, upstream: int, *, flat: bool = False, region: int = -1) -> int:
+        """Note a cut (the same place counts once) and return its bit."""
+        for i, found in enumerate(self.cuts):
+            same_region = region >= 0 and found.region == region
+            if found.flat == flat and (found.cut == cut or (same_region and found.cut.location == cut.location)):
+                found.upstream |= upstream
+                return 1 << i
+        self.cuts.append(FoundCut(cut, upstream, flat, region))
+        return 1 << (len(self.cuts) - 1)
+
+    def _in(self, bits: int) -> Iterator[FoundCut]:
+        return (found for i, found in enumerate(self.cuts) if bits >> i & 1)
+
+    def _modes(self) -> tuple[bool, bool]:
+        """Return (records gradients, is in inference mode) as the user's own code has set them."""
+        recording = torch.is_grad_enabled() if self.simulated is None else self.simulated
+        inference = torch.is_inference_mode_enabled()
+        if (recording, inference) != self._mode:
+            self._mode = (recording, inference)
+            self._region += 1
+        return recording, inference
+
+    def _switch(self, enabled: bool) -> None:
+        if self.simulated is not None:
+            if _from_checkpoint(sys._getframe(2)):
+                return  # its own no_grad: the backward runs the block again with gradients on
+            self.simulated = enabled
+        if enabled:
+            self._entered.clear()
+        elif torch.is_grad_enabled() or not self._entered:
+            self._entered.append(user_location(sys._getframe(2)))
+        self._region += 1
+
+    def cuts_of(self, name: str, loss: torch.Tensor, *, flat: bool = False) -> tuple[Cut, ...]:
+        """Return the cuts between a parameter and the loss, in the order of the flow."""
+        bit = 1 << self.flow.names.index(name)
+        on_the_way = [f for f in self._in(self.flow.of(loss)[1]) if f.flat == flat and f.upstream & bit]
+        if not on_the_way and not flat:
+            # Data left torch and its trail was lost in Python arithmetic: name the places where it left.
+            on_the_way = [f for f in self._in(self._pending[1]) if f.upstream & bit]
+        return tuple(found.cut for found in on_the_way)
+
+    def cuts_on(self, loss: torch.Tensor) -> tuple[Cut, ...]:
+        """Return every cut on the way to the loss, in the order of the flow."""
+        bits = self.flow.of(loss)[1] or (0 if loss.grad_fn is not None else self._pending[1])
+        return tuple(found.cut for found in self._in(bits) if not found.flat)
+
+    # ------------------------------------------------------------ through Python and numpy
+
+    def _leave(self, func: Any, result: Any, upstream: int, cuts: int, live: bool) -> None:
+        cuts |= self._cut(func, None, upstream) if live or cuts else 0
+        self._escaped[id(result)] = (result, upstream, cuts)
+        self._pending = (self._pending[0] | upstream, self._pending[1] | cuts)
+
+    def _returning(self, effect: Effect, args: Any, kwargs: Any) -> tuple[int, int]:
+        upstream, cuts = 0, 0
+        for value in (*args, *kwargs.values()):
+            for item in value if isinstance(value, (list, tuple)) else (value,):
+                entry = self._escaped.get(id(item))
+                if entry is not None and entry[0] is item:
+                    upstream, cuts = upstream | entry[1], cuts | entry[2]
+            entry = self._escaped.get(id(value))
+            if entry is not None and entry[0] is value:
+                upstream, cuts = upstream | entry[1], cuts | entry[2]
+        if effect is Effect.ENTERS and not upstream and not any(True for _ in tensors_in(args, kwargs)):
+            return self._pending
+        return upstream, cuts
+
+    # ------------------------------------------------------------ writes
+
+    def _note_writes(self, func: Any, written: Iterable[torch.Tensor], *, certain: bool = True) -> None:
+        for tensor in written:
+            for name, watched in self._watched.get(storage_of(tensor), ()):
+                self._before_write(watched)
+                if certain or effect_of(func) is not Effect.IGNORED:
+                    write = Write(call_words(func), user_location(sys._getframe(2)), self.phase)  # type: ignore[arg-type]  # phase is one of Write's three words
+                    seen = self.writes.setdefault(name, [])
+                    if write not in seen:
+                        seen.append(write)
+
+    def _note_waste(self, inputs: list[torch.Tensor], result: Any) -> None:
+        """Note frozen weights through which a backward will run although nothing trainable lies below them."""
+        if any(t.requires_grad for t in inputs) and any(t.requires_grad for t in tensors_in((result,), {})):
+            self.wasted.update(self._frozen[id(t)] for t in inputs if id(t) in self._frozen)
+
+
+def storage_of(tensor: torch.Tensor) -> int:
+    """Return the identity of a tensor's memory, which aliases share (also on meta, where addresses are all 0)."""
+    try:
+        return int(tensor.untyped_storage()._cdata)
+    except (RuntimeError, NotImplementedError, AttributeError):
+        return -id(tensor)  # sparse and wrapped tensors have no storage of their own
+
+
+def _from_checkpoint(frame: FrameType | None) -> bool:
+    """Whether a switch of the grad mode was asked for by torch's own checkpointing."""
+    while frame is not None and frame.f_code.co_filename.endswith(("grad_mode.py", "_contextlib.py")):
+        frame = frame.f_back
+    return frame is not None and frame.f_code.co_filename.endswith(os.path.join("torch", "utils", "checkpoint.py"))
+
+
+def _can_carry(tensor: torch.Tensor) -> bool:
+    return tensor.is_floating_point() or tensor.is_complex()
+
+
+def tensors_in(args: Any, kwargs: Mapping[str, Any]) -> Iterator[torch.Tensor]:
+    """Yield the tensors among arguments, also inside of lists, tuples and dicts."""
+    for value in (*args, *kwargs.values()):
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif isinstance(value, (list, tuple)):
+            yield from tensors_in(value, {})
+        elif isinstance(value, dict):
+            yield from tensors_in((), value)

@@ -1,0 +1,170 @@
+"""The promise that a check leaves no trace: everything is recorded before it and put back, in place, after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ..errors import ProbeError
+from .belongings import Belongings, Contents, Record, global_hooks
+from .held import Content, Held, copy_all
+from .switches import generators, switches
+
+
+class Ground:
+    """The model as it was when the check began: what moved since, and whose gradient lay where.
+
+    Copied at once: what requires grad, registered buffers, optimizer state. Everything else has a fingerprint, and is
+    copied by `keep` just before it is written.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[int, Held] = {}
+        self._by_storage: dict[int, list[Held]] = {}
+        self._records: list[Record] = []
+        self._generators: list[Record] = []
+
+    # ------------------------------------------------------------ what the probe asks and tells
+
+    def keep(self, tensor: Tensor) -> None:
+        """Copy a tensor's content now, unless it was kept; call it before anything writes to the tensor."""
+        held = self._held.get(id(tensor))
+        if held is not None:
+            self._keep(held)
+
+    def keep_storage(self, data_ptr: int) -> None:
+        """Keep every tensor that lies in the storage at this address; call it before a write through an alias."""
+        for held in self._by_storage.get(data_ptr, ()):
+            self._keep(held)
+
+    def _keep(self, held: Held) -> None:
+        held.content.keep()
+        held.base.keep()
+
+    def gradient_before(self, param: Tensor) -> Tensor | None:
+        """Return the user's own gradient of a tensor, set aside for the time of the check. Never write to it."""
+        held = self._held.get(id(param))
+        return held.grad if held is not None else None
+
+    def change(self, tensor: Tensor, now: Tensor | None = None) -> tuple[bool, float | None]:
+        """Return whether any byte of a tensor changed since the last `settle`, and its largest absolute change.
+
+        `now` is the tensor that stands in its place, when the model replaced it by another. The change is None where
+        the tensor moved and no copy had been kept, and where the tensor is none that was recorded.
+        """
+        held = self._held.get(id(tensor))
+        if held is None:
+            return False, None
+        with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
+            return held.base.change(tensor if now is None else now)
+
+    def settle(self) -> None:
+        """Measure change from here on: after lazy layers came to life, and at the start of each further phase.
+
+        What requires grad by now is copied. What is put back at the end stays what it was when the check began.
+        """
+        with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
+            for held in self._held.values():
+                if held.tensor.requires_grad and held.leaf:
+                    self._keep(held)
+            fresh = [held for held in self._held.values() if held.base.empty or held.base.change(held.tensor)[0]]
+            for held in fresh:
+                held.base = Content(held.tensor.data)
+            self._take([(held, held.base) for held in fresh])
+
+    @property
+    def lost(self) -> list[str]:
+        """Names of the tensors that were written behind torch's back, so that they cannot be put back."""
+        return [held.name for held in self._held.values() if held.content.lost]
+
+    # ------------------------------------------------------------ entry
+
+    def record(self, model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
+        """Record everything, then set the gradients aside."""
+        self._generators += generators()
+        self._records += switches()
+        self._records += global_hooks()
+        belongings = Belongings(self._records, self._hold)
+        belongings.walk("", model)
+        for index, optimizer in enumerate(optimizers):
+            belongings.walk(f"optimizers[{index}]", optimizer)
+        self._take([(held, held.content) for held in self._held.values()])
+        for held in self._held.values():
+            held.set_gradient_aside()
+
+    def _hold(self, name: str, tensor: Tensor, state: bool) -> None:
+        held = self._held.get(id(tensor))
+        if held is not None:
+            held.state |= state
+            return
+        with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
+            held = self._held[id(tensor)] = Held(name, tensor, state)
+        if held.attributes is not None:
+            self._records.append(Contents(f"the attributes of {name}", held.attributes))
+        self._records += [Contents(f"the hooks of {name}", hooks) for hooks in held.hooks]
+
+    def _take(self, contents: list[tuple[Held, Content]]) -> None:
+        """Copy or fingerprint contents, as each tensor asks."""
+        copy_all(content for held, content in contents if held.wants_copy)
+        for held, content in contents:
+            if not content.kept:
+                content.mark()
+            for place in content.places:
+                self._by_storage.setdefault(place, []).append(held)
+
+    # ------------------------------------------------------------ exit
+
+    def restore(self) -> list[str]:
+        """Put everything back and return what could not be, each with the reason.
+
+        One failure does not stop the rest. Raises an interruption (Ctrl-C) that came meanwhile when all is done.
+        """
+        failures: list[str] = []
+        interrupted: BaseException | None = None
+        with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
+            for record in chain(self._records, self._held.values(), self._generators):
+                try:
+                    record.restore()
+                except Exception as error:  # noqa: PERF203  # one failure must not stop the rest
+                    failures.append(f"{record.what}: {error}")
+                except BaseException as error:
+                    interrupted = error
+                    record.restore()
+        if interrupted is not None:
+            raise interrupted
+        return failures
+
+
+@contextmanager
+def untouched(model: nn.Module, optimizers: Sequence[Optimizer] = ()) -> Iterator[Ground]:
+    """Let the body train, patch and break `model`; whatever happens, put everything back in place afterwards.
+
+    That is: parameters, buffers, gradients, flags, hooks, modes, attributes and their builtin containers, optimizer
+    state and groups, random number generators, torch's global switches; also for what hides in plain lists of a
+    module. The same objects are there again, in the same storages, bit for bit. Tensors written behind torch's back
+    are in `Ground.lost`. In the body gradients are enabled, also inside the caller's `no_grad` or `inference_mode`.
+
+    Raises ProbeError when something could not be put back; when the body raised, that goes on, with a note instead.
+    """
+    ground = Ground()
+    with torch.inference_mode(False), torch.enable_grad():
+        try:
+            ground.record(model, optimizers)
+            yield ground
+        except BaseException as error:
+            failures = ground.restore()
+            if failures:
+                error.add_note(_sentence(failures))
+            raise
+        failures = ground.restore()
+    if failures:
+        raise ProbeError(_sentence(failures), hint="build the model anew before you train it")
+
+
+def _sentence(failures: list[str]) -> str:
+    return "freezecheck could not put back what the check changed:\n" + "\n".join(f"  {line}" for line in failures)

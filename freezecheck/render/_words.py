@@ -1,0 +1,129 @@
+"""The sentences that more than one output format says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..records import Case, Expected, Facts, Finding, Gradient, Report, Severity, Skipped
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Numbers of parameters by `requires_grad`, each tied tensor once."""
+
+    trainable: int
+    frozen: int
+    trainable_tensors: int
+    frozen_tensors: int
+    buffers: int
+
+    @property
+    def parameters(self) -> int:
+        """All parameters."""
+        return self.trainable + self.frozen
+
+
+def totals(case: Case) -> Totals:
+    """Count the parameters, and the parameter tensors, that require grad and those that do not."""
+    on = [f.tensor.numel for f in case.parameters if f.tensor.requires_grad]
+    off = [f.tensor.numel for f in case.parameters if not f.tensor.requires_grad]
+    return Totals(sum(on), sum(off), len(on), len(off), len(case.buffers))
+
+
+def by_severity(findings: Sequence[Finding]) -> dict[Severity, list[Finding]]:
+    """Group findings, gravest first; every severity has its list."""
+    return {s: [f for f in findings if f.severity is s] for s in (Severity.ERROR, Severity.WARNING, Severity.NOTE)}
+
+
+def count(number: int, noun: str) -> str:
+    """Return `1 tensor`, `1,200 tensors`; a noun in -y is not among those used."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """Name the first of many: `a, b, c and 57 more`."""
+    if len(names) <= most + 1:
+        return ", ".join(names)
+    return f"{', '.join(names[:most])} and {len(names) - most:,} more"
+
+
+def share(part: int, whole: int, digits: int = 4) -> str:
+    """Return `part` in percent of `whole`; of nothing it is 0."""
+    return f"{100 * part / whole if whole else 0:.{digits}f}"
+
+
+def trainable_line(case: Case) -> str:
+    """Return the line that people know from PEFT."""
+    seen = totals(case)
+    percent = share(seen.trainable, seen.parameters)
+    return f"trainable params: {seen.trainable:,} || all params: {seen.parameters:,} || trainable%: {percent}"
+
+
+def ties(case: Case) -> list[str]:
+    """Say which names are one tensor."""
+    tied = [f for f in case.facts if f.tensor.aliases]
+    return [
+        f"{' and '.join(f.tensor.aliases)} {'is' if len(f.tensor.aliases) == 1 else 'are'} tied to {f.name}: "
+        f"{count(f.tensor.numel, 'element')}, counted once in the total"
+        for f in tied
+    ]
+
+
+def skipped_lines(skipped: Sequence[Skipped]) -> list[str]:
+    """Say what was not checked, one line for each reason."""
+    reasons: dict[str, list[str]] = {}
+    for item in skipped:
+        reasons.setdefault(item.why, []).append(item.what)
+    return [f"{', '.join(dict.fromkeys(what))} — {why}" for why, what in reasons.items()]
+
+
+def intent(report: Report) -> str:
+    """Name where the expectation comes from."""
+    return report.spec or "its requires_grad flags"
+
+
+def verdict(report: Report) -> str:
+    """Say in one line how the check ended, and when it ended well, what that rests on."""
+    groups = by_severity(report.findings)
+    found = ", ".join(count(len(group), severity.value) for severity, group in groups.items() if group)
+    skipped = f"; {count(len(report.skipped), 'thing')} not checked" if report.skipped else ""
+    if not report.ok:
+        says = "say" if report.spec is None else "says"
+        return f"freezecheck: {found} — {report.target} does not train what {intent(report)} {says}{skipped}"
+    return f"freezecheck: ok{f' with {found}' if found else ''} — {evidence(report.case)}{skipped}"
+
+
+def evidence(case: Case) -> str:
+    """Say what was seen of the tensors that have an expectation: never more than what was really observed."""
+    parts = [_trained(case.trainable)] if case.trainable else []
+    kept = [("frozen tensor", case.frozen), ("buffer", tuple(f for f in case.buffers if _must_stay(f)))]
+    for moved, words in ((False, "stayed byte for byte"), (None, "not watched for change"), (True, "moved")):
+        some = [(noun, sum(f.moved is moved for f in facts)) for noun, facts in kept]
+        if any(number for _, number in some):
+            parts.append(f"{' and '.join(count(number, noun) for noun, number in some if number)} {words}")
+    return ", ".join(parts) or "nothing is expected of any tensor"
+
+
+def _must_stay(facts: Facts) -> bool:
+    return facts.expected is Expected.FROZEN and not facts.may_move
+
+
+def _trained(rows: Sequence[Facts]) -> str:
+    tally = Counter(_seen(f) for f in rows)
+    words = [f"{count(number, 'trainable tensor')} {words}" for words, number in sorted(tally.items())]
+    return ", ".join(words)
+
+
+def _seen(facts: Facts) -> str:
+    reached = facts.gradient in (Gradient.NONZERO, Gradient.NONFINITE)
+    if reached and facts.moved:
+        return "got gradients and moved"
+    if reached:
+        return "got gradients" if facts.moved is None else "got gradients and did not move"
+    if facts.moved:
+        return "moved"
+    if facts.gradient is not None:
+        return "got no gradient"
+    return "with requires_grad set" if facts.tensor.requires_grad else "without requires_grad"

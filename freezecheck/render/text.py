@@ -1,0 +1,158 @@
+"""For people: the layer table, the findings, and the verdict as the last line."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+
+from ..records import Conditions, Finding, Json, Location, Report, Severity
+from ._layer_text import depth_to_show, layer_cells, layer_notes, tensor_line
+from ._layers import LayerTable
+from ._paint import COLOR_OF, paint, printable
+from ._renderer import Renderer, Style
+from ._words import by_severity, count, listed, skipped_lines, trainable_line, verdict
+
+_LEFT = frozenset({"layer", "type", "expected", "actual", "state", "held by", "mode"})
+_LEAST_WIDTH = 40
+
+
+def render(report: Report, style: Style) -> str:
+    """Return the report as a person reads it, wrapped to `style.width` columns."""
+    blocks = list(_layers_first(report, style) if report.command == "report" else _findings_first(report, style))
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _layers_first(report: Report, style: Style) -> Iterable[str]:
+    last = trainable_line(report.case)
+    if style.quiet:
+        yield "\n".join([*_grave_in_brief(report, style), last])
+        return
+    yield _layer_block(report, style)
+    yield from _findings(report, style)
+    yield _unchecked(report, style)
+    if report.findings:
+        yield _verdict(report, style)
+    yield f"{tensor_line(report.case)}\n{last}"
+
+
+def _findings_first(report: Report, style: Style) -> Iterable[str]:
+    if style.quiet:
+        yield "\n".join([*_grave_in_brief(report, style), _verdict(report, style)])
+        return
+    if style.verbose:
+        yield _layer_block(report, style)
+        yield f"{tensor_line(report.case)}\n{trainable_line(report.case)}"
+    yield from _findings(report, style)
+    yield _unchecked(report, style)
+    yield "\n".join(line for line in (_conditions(report.case.conditions, style), _verdict(report, style)) if line)
+
+
+def _layer_block(report: Report, style: Style) -> str:
+    """Return the head, the table and what its marks mean."""
+    from tabulate import SEPARATING_LINE, tabulate
+
+    head = report.target if report.spec is None else f"{report.target} against {report.spec}"
+    table = LayerTable(report.case, every=style.all)
+    depth = depth_to_show(report.case, table, style)
+    rows = table.rows(depth)
+    if not rows:
+        return head
+    heads, cells, total = layer_cells(report.case, rows, style)
+    drawn = tabulate(
+        [*cells, SEPARATING_LINE, total],
+        headers=heads,
+        tablefmt="simple",
+        colalign=["left" if head in _LEFT else "right" for head in heads],
+        disable_numparse=True,
+    )
+    notes = (_wrapped(note, style, "") for note in layer_notes(report.case, rows, table.hidden(depth)))
+    return "\n".join([head, "", *(line.rstrip() for line in drawn.splitlines()), *notes])
+
+
+def _findings(report: Report, style: Style) -> Iterable[str]:
+    groups = by_severity(report.findings)
+    for severity in (Severity.ERROR, Severity.WARNING):
+        yield from (_finding(finding, style) for finding in groups[severity])
+    notes = groups[Severity.NOTE]
+    if style.verbose:
+        yield from (_finding(finding, style) for finding in notes)
+    elif notes:
+        lines = [f"{_head(note, style)}: {printable(listed(note.tensors, 1))}".rstrip(": ") for note in notes]
+        yield "\n".join([*lines, f"  (-v explains {'it' if len(notes) == 1 else 'them'})"])
+
+
+def _grave_in_brief(report: Report, style: Style) -> list[str]:
+    grave = [f for f in report.findings if f.severity.rank >= report.fail_on.rank]
+    return [f"{_head(f, style)}: {printable(listed(f.tensors))}".rstrip(": ") for f in grave]
+
+
+def _head(finding: Finding, style: Style) -> str:
+    severity = finding.severity.value
+    phase = f" (phase {finding.phase})" if finding.phase else ""
+    return f"{paint(severity, COLOR_OF[severity], style.color)} {finding.code} {finding.name}{phase}"
+
+
+def _finding(finding: Finding, style: Style) -> str:
+    lines = [_head(finding, style)]
+    if finding.tensors:
+        named = listed(finding.tensors, len(finding.tensors) if style.verbose else 3)
+        tally = f" ({count(len(finding.tensors), 'tensor')})" if len(finding.tensors) > 1 else ""
+        lines.append(_wrapped(printable(named) + tally, style))
+    lines.extend(_wrapped(line, style) for line in finding.message.splitlines())
+    if finding.location:
+        lines.extend(_quoted(finding.location))
+    if finding.fix:
+        lines.append(textwrap.indent(f"fix: {finding.fix}", "  ").replace("\n", "\n     "))
+    if style.verbose and finding.evidence:
+        lines.append(_wrapped(f"seen: {_evidence(finding.evidence.items())}", style))
+    return "\n".join(lines)
+
+
+def _quoted(location: Location) -> list[str]:
+    where = f"  {location}" + (f" in {location.function}" if location.function else "")
+    return [where, f"    {location.text}"] if location.text else [where]
+
+
+def _evidence(items: Iterable[tuple[str, Json]]) -> str:
+    return ", ".join(f"{key.replace('_', ' ')} {_value(value)}" for key, value in items)
+
+
+def _value(value: Json) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "[" + ", ".join(_value(item) for item in value) + "]"
+    return str(value)
+
+
+def _unchecked(report: Report, style: Style) -> str:
+    return "\n".join(_wrapped(f"not checked: {line}", style, "") for line in skipped_lines(report.skipped))
+
+
+def _conditions(conditions: Conditions, style: Style) -> str:
+    if not conditions.steps:
+        return ""
+    said = [f"seed {conditions.seed}", conditions.device, f"torch {conditions.torch}" if conditions.torch else ""]
+    for what in ("optimizer", "inputs", "loss"):
+        value = getattr(conditions, what)
+        said.append(f"{what} {value}" if value else "")
+    said.append(count(conditions.steps, "step"))
+    return _wrapped("; ".join(part for part in said if part), style, "")
+
+
+def _verdict(report: Report, style: Style) -> str:
+    return paint(verdict(report), COLOR_OF["ok" if report.ok else "error"], style.color)
+
+
+def _wrapped(text: str, style: Style, indent: str = "  ") -> str:
+    return textwrap.fill(
+        text,
+        max(style.width, _LEAST_WIDTH),
+        initial_indent=indent,
+        subsequent_indent=indent or "  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+RENDERER = Renderer("text", render, frozenset({"report", "verify"}))

@@ -1,0 +1,83 @@
+"""Which buffers of frozen layers move: FZ501 and FZ502 share this, and FZ503 its way of naming the frozen layer."""
+
+from __future__ import annotations
+
+from ..records import Case, Expected, Facts, LayerFacts
+from ._words import ancestors, code, group, largest, listing, number, spec_line
+
+
+def drifting(case: Case) -> list[Facts]:
+    """Buffers that are expected frozen and changed; on the meta device, those that their layer's mode lets change."""
+    return [
+        fact
+        for fact in case.buffers
+        if fact.expected is Expected.FROZEN
+        and not fact.may_move
+        and (fact.moved or (fact.moved is None and movable(case, fact)))
+    ]
+
+
+def movable(case: Case, fact: Facts) -> bool:
+    """Whether its layer trains and is one that changes this buffer while it trains."""
+    layer = case.layer_of.get(fact.tensor.owner)
+    if layer is None or not layer.training:
+        return False
+    return fact.name in layer.movable_buffers or fact.name.rpartition(".")[2] in layer.movable_buffers
+
+
+def undone(case: Case, fact: Facts) -> bool:
+    """Whether its layer stood in eval mode beside a root in train mode, and `model.train()` put it back."""
+    layer, root = case.layer_of.get(fact.tensor.owner), case.layer_of.get("")
+    if layer is None or root is None:
+        return False
+    return root.layer.training and not layer.layer.training and layer.training is True
+
+
+def frozen_layer(case: Case, layer: str) -> str:
+    """The outermost layer around (or at) this one of which everything is expected frozen; else the layer itself."""
+    for name in (*ancestors(layer), layer):
+        around = case.layer_of.get(name)
+        if around is not None and around.expected == "frozen":
+            return name
+    return layer
+
+
+def by_frozen_layer(case: Case, facts: list[Facts]) -> dict[str, list[Facts]]:
+    """These buffers, each under the outermost frozen layer around it."""
+    return group(facts, key=lambda fact: frozen_layer(case, fact.tensor.owner))
+
+
+def owners(case: Case, facts: list[Facts]) -> list[LayerFacts]:
+    """The layers that own these buffers, each once."""
+    found = dict.fromkeys(fact.tensor.owner for fact in facts)
+    return [case.layer_of[name] for name in found if name in case.layer_of]
+
+
+def whose(layers: list[LayerFacts]) -> str:
+    """`2 BatchNorm2d layers (`backbone.bn1` and `backbone.bn2`)`, one clause a type."""
+    parts = []
+    for kind, members in group(layers, key=lambda layer: layer.layer.type).items():
+        paths = listing(layer.name or "the model" for layer in members)
+        parts.append(f"{kind} {paths}" if len(members) == 1 else f"{len(members):,} {kind} layers ({paths})")
+    return " and ".join(parts)
+
+
+def how_far(facts: list[Facts]) -> str:
+    """` by up to 0.21`, over the floating buffers where there are any: a counter's step says little."""
+    floating = [fact for fact in facts if fact.tensor.differentiable]
+    far = largest(fact.max_abs_change for fact in floating or facts)
+    return "" if far is None else f" by up to {number(far)}"
+
+
+def called(layer: str) -> str:
+    """A layer's name in a sentence."""
+    return f"`{layer}`" if layer else "the model"
+
+
+def keep_eval(layer: str) -> str:
+    """The line that holds the buffers, and the two lines of the spec for who knows better."""
+    held, moves = spec_line("eval", [layer]), spec_line("buffers_may_move", [layer])
+    return (
+        f"{code(layer)}.eval() after every model.train() (or in an override of train()); in the spec `{held}` if the "
+        f"loop does that already, or `{moves}` if they may move"
+    )

@@ -1,0 +1,210 @@
+"""How a message names things: tensors the way people read them, numbers, source lines, lines of code to change."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from ..records import Case, Expected, Facts, Location, Membership, Write
+
+T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
+
+FEW = 3
+"""Up to so many names are written out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """The subject of a sentence, and whether its verb is singular."""
+
+    text: str
+    one: bool
+
+    def __str__(self) -> str:
+        return self.text
+
+    @property
+    def are(self) -> str:
+        """`is` or `are`."""
+        return self.pick("is", "are")
+
+    @property
+    def it(self) -> str:
+        """`it` or `them`."""
+        return self.pick("it", "them")
+
+    @property
+    def its(self) -> str:
+        """`its` or `their`."""
+        return self.pick("its", "their")
+
+    def pick(self, singular: str, plural: str) -> str:
+        """The form of a word that agrees with this subject."""
+        return singular if self.one else plural
+
+
+def group(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+    """Put equal items together; groups and items keep their order."""
+    groups: dict[K, list[T]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups
+
+
+def names(facts: Iterable[Facts]) -> tuple[str, ...]:
+    """The canonical names of these rows."""
+    return tuple(fact.name for fact in facts)
+
+
+def listing(words: Iterable[str], most: int = FEW) -> str:
+    """`a`, `b` and `c`, quoted; beyond `most` the rest is counted."""
+    every = [f"`{word}`" for word in words]
+    shown = every if len(every) <= most else [*every[:most], f"{len(every) - most:,} more"]
+    return shown[0] if len(shown) == 1 else ", ".join(shown[:-1]) + " and " + shown[-1]
+
+
+def tensors(names: Sequence[str], noun: str = "parameter") -> Named:
+    """Few names in full, many as `8 parameters of `backbone` (backbone.conv1.weight … backbone.bn2.bias)`."""
+    if len(names) <= FEW:
+        return Named(listing(names), one=len(names) == 1)
+    owners = [name.split(".")[:-1] for name in names]
+    common = shared_prefix(owners)
+    if common:
+        where = f" of `{'.'.join(common)}`"
+    else:
+        tops = list(dict.fromkeys(owner[0] for owner in owners if owner))
+        where = f" of {listing(tops)}" if all(owners) and len(tops) <= FEW else ""
+    return Named(f"{len(names):,} {noun}s{where} ({names[0]} … {names[-1]})", one=False)
+
+
+def shared_prefix(paths: Iterable[Sequence[str]]) -> list[str]:
+    """The components that all paths begin with."""
+    prefix: list[str] = []
+    for components in zip(*paths, strict=False):
+        if len(set(components)) > 1:
+            break
+        prefix.append(components[0])
+    return prefix
+
+
+def number(value: float) -> str:
+    """Three significant digits: `0.1`, `1e-06`, `0.00391`."""
+    return f"{value:.3g}"
+
+
+def span(values: Iterable[float]) -> str:
+    """`0.1`, or `0.001 to 0.1` when they differ."""
+    low, *_, high = sorted(set(values)) * 2
+    return number(low) if low == high else f"{number(low)} to {number(high)}"
+
+
+def during(case: Case) -> str:
+    """`in 3 steps`: how long was looked."""
+    steps = case.conditions.steps
+    return "while it trained" if steps < 1 else "in the one step" if steps == 1 else f"in {steps} steps"
+
+
+def throughout(case: Case) -> str:
+    """`in all 3 steps`: for what held the whole time."""
+    return during(case).replace("in ", "in all ", 1) if case.conditions.steps > 1 else during(case)
+
+
+def place(location: Location) -> str:
+    """`model.py:12` with the line quoted, when it could be read."""
+    return f"{location} (`{location.text}`)" if location.text else str(location)
+
+
+def at(location: Location | None) -> str:
+    """` at model.py:12 (`the line`)`, or nothing when the place is unknown."""
+    return f" at {place(location)}" if location else ""
+
+
+def wrote(writes: Sequence[Write], what: str) -> str:
+    """`` `mul_()` at model.py:12 (`w.mul_(2)`) writes to it ``: who wrote to a tensor beside the optimizer."""
+    told = " and ".join(f"`{write.operation}`{at(write.location)}" for write in writes)
+    return f"{told} {'writes' if len(writes) == 1 else 'write'} to {what}"
+
+
+def code(path: str) -> str:
+    """The Python expression for a layer or tensor of `model`: `blocks.0.fc` is `model.blocks[0].fc`."""
+    written = "model"
+    for component in path.split(".") if path else ():
+        if component.isdigit():
+            written += f"[{component}]"
+        else:
+            written += f".{component}" if component.isidentifier() else f"[{json.dumps(component)}]"
+    return written
+
+
+def ancestors(name: str) -> Iterator[str]:
+    """Every layer around a layer or tensor, the root (``) first and itself left out."""
+    parts = name.split(".") if name else []
+    yield from (".".join(parts[:end]) for end in range(len(parts)))
+
+
+def cover(names: Iterable[str], others: Iterable[str]) -> tuple[str, ...]:
+    """The outermost layers (or single tensors) that hold all of `names` and none of `others`."""
+    barred = {layer for other in others for layer in ancestors(other)}
+    return tuple(dict.fromkeys(next((a for a in ancestors(n) if a not in barred), n) for n in names))
+
+
+def expected_parts(case: Case, names: Iterable[str], wanted: Expected) -> tuple[str, ...]:
+    """As `cover`, over layers of which the spec wants nothing but `wanted`."""
+    buffers = {fact.name for fact in case.buffers}
+    planned = (name for name, said in case.plan.expected.items() if said is not wanted and name not in buffers)
+    rows = (fact.name for fact in case.parameters if fact.expected is not wanted)
+    return cover(names, [*planned, *rows])
+
+
+def set_flag(case: Case, names: Iterable[str], value: bool) -> str:
+    """The line of code that gives these parameters the flag that the spec wants."""
+    parts = expected_parts(case, names, Expected.TRAINABLE if value else Expected.FROZEN)
+    if len(parts) > FEW:
+        return "freezecheck.apply(model, spec)  # sets every flag as the spec says"
+    return "; ".join(f"{code(part)}.requires_grad_({value})" for part in parts)
+
+
+def spec_line(key: str, parts: Iterable[str]) -> str:
+    """A line of the spec: `unchecked = ["teacher"]`."""
+    return f"{key} = {json.dumps([part or '*' for part in parts])}"
+
+
+def optimizer_name(case: Case, index: int) -> str:
+    """The class name of an optimizer, as far as it is known."""
+    return case.optimizers[index] if index < len(case.optimizers) else "the optimizer"
+
+
+def memberships(case: Case, facts: Iterable[Facts]) -> str:
+    """`SGD (lr 0.1, momentum 0.9, weight decay 0.01)`: the optimizers these rows sit in, with what moves them."""
+    found = group((m for fact in facts for m in fact.memberships), key=lambda m: m.optimizer)
+    return " and ".join(f"{optimizer_name(case, i)} ({numbers(members)})" for i, members in sorted(found.items()))
+
+
+def numbers(members: Sequence[Membership]) -> str:
+    """`lr 0.1, momentum 0.9, weight decay 0.01`; what is 0 is left out."""
+    said = [f"lr {span(m.lr for m in members)}"]
+    if any(m.momentum for m in members):
+        said.append(f"momentum {span(m.momentum for m in members)}")
+    if any(m.weight_decay for m in members):
+        said.append(f"weight decay {span(m.weight_decay for m in members)}")
+    return ", ".join(said)
+
+
+def rebuild(case: Case, indices: Iterable[int]) -> str:
+    """The line that makes an optimizer anew from what requires grad."""
+    made = next((case.optimizers[i] for i in sorted(set(indices)) if i < len(case.optimizers)), "SGD")
+    return f"optimizer = torch.optim.{made}([p for p in model.parameters() if p.requires_grad], lr=...)"
+
+
+def largest(values: Iterable[float | None]) -> float | None:
+    """The largest of the values that are known and finite."""
+    known = [value for value in values if value is not None and abs(value) < float("inf")]
+    return max(known, default=None)
+
+
+def as_json(location: Location | None) -> dict[str, str | int] | None:
+    """A place, for the evidence."""
+    return {"file": location.file, "line": location.line} if location else None

@@ -1,0 +1,110 @@
+"""Dropout is active inside a frozen layer.
+
+## What it does
+
+Notes dropout layers with a probability above 0 that run in train mode inside a layer that is expected frozen.
+
+## Why is this bad
+
+It need not be: some want the noise. But the frozen layer then gives other features for the same input at every step,
+and features that were computed once and kept are not what training sees.
+
+## Example
+
+```python
+import torch
+from torch import nn
+
+model = nn.Sequential()
+model.add_module("backbone", nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.1)))
+model.add_module("head", nn.Linear(8, 2))
+model.backbone.requires_grad_(False)
+optimizer = torch.optim.SGD(model.head.parameters(), lr=0.1)
+
+
+def example_inputs():
+    return torch.randn(3, 4)
+```
+
+```toml
+frozen = ["backbone"]
+trainable = ["head"]
+```
+
+## Use instead
+
+```python
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.1))
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, x):
+        return self.head(self.backbone(x))
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.backbone.eval()
+        return self
+
+
+model = Net()
+model.backbone.requires_grad_(False)
+optimizer = torch.optim.SGD(model.head.parameters(), lr=0.1)
+
+
+def example_inputs():
+    return torch.randn(3, 4)
+```
+
+```toml
+frozen = ["backbone"]
+trainable = ["head"]
+```
+
+## Known problems
+
+Dropout that is called as a function (`F.dropout`, the attention's own) is not seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..records import Case, Hit, LayerFacts, Need, Rule, Severity
+from ._buffers import called, frozen_layer
+from ._words import ancestors, code, group, listing, span, spec_line
+
+
+def check(case: Case) -> Iterable[Hit]:
+    """One note for each outermost frozen layer."""
+    active = [layer for layer in case.layers if layer.layer.dropout and layer.training and _in_frozen(case, layer)]
+    for around, layers in group(active, key=lambda layer: frozen_layer(case, layer.name)).items():
+        one, names = len(layers) == 1, listing(layer.name for layer in layers)
+        rate = span(layer.layer.dropout or 0.0 for layer in layers)
+        which = f"Dropout `{layers[0].name}`" if one else f"{len(layers):,} dropout layers ({names})"
+        yield Hit(
+            (),
+            f"{which} of the frozen {called(around).removeprefix('the ')} {'is' if one else 'are'} active in training "
+            f"(p = {rate}): the frozen layer gives other outputs for the same input at every step.",
+            f"{code(around)}.eval() after every model.train(); in the spec `{spec_line('eval', [around])}` if the loop "
+            "does that already",
+            {"layers": [layer.name for layer in layers]},
+        )
+
+
+def _in_frozen(case: Case, layer: LayerFacts) -> bool:
+    """Whether the nearest layer around it that has parameters is expected frozen."""
+    for name in reversed(list(ancestors(layer.name))):
+        around = case.layer_of.get(name)
+        if around is not None and around.expected != "none":
+            return around.expected == "frozen"
+    return False
+
+
+RULE = Rule("FZ503", "dropout-active-in-frozen-layer", Severity.NOTE, check, __doc__, needs=frozenset({Need.PROBE}))

@@ -1,0 +1,186 @@
+"""A frozen parameter changed while the model trained.
+
+## What it does
+
+Compares every frozen parameter byte by byte before and after the steps, and tells what moved it: a write in place (with
+file and line), a stale gradient with weight decay or momentum, or an optimizer that steps tensors without a gradient.
+
+## Why is this bad
+
+`requires_grad = False` stops autograd and nothing else. The pretrained weights drift although every flag is right.
+
+## Example
+
+```python
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.backbone = nn.Linear(4, 8)
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, x):
+        self.backbone.weight.data.mul_(0.99)
+        return self.head(self.backbone(x))
+
+
+model = Net()
+model.backbone.requires_grad_(False)
+optimizer = torch.optim.SGD(model.head.parameters(), lr=0.1)
+
+
+def example_inputs():
+    return torch.randn(3, 4)
+```
+
+```toml
+frozen = ["backbone"]
+trainable = ["head"]
+```
+
+## Use instead
+
+```python
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.backbone = nn.Linear(4, 8)
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, x):
+        weight = self.backbone.weight * 0.99
+        return self.head(nn.functional.linear(x, weight, self.backbone.bias))
+
+
+model = Net()
+model.backbone.requires_grad_(False)
+optimizer = torch.optim.SGD(model.head.parameters(), lr=0.1)
+
+
+def example_inputs():
+    return torch.randn(3, 4)
+```
+
+```toml
+frozen = ["backbone"]
+trainable = ["head"]
+```
+
+## Known problems
+
+A teacher that follows the student by a moving average moves on purpose: list it as `unchecked`. A write that goes round
+torch (numpy memory, a custom kernel) is seen by its effect and not by its line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..records import Case, Expected, Facts, Gradient, Hit, Need, Rule, Severity, Write
+from ._words import (
+    Named,
+    as_json,
+    during,
+    expected_parts,
+    group,
+    largest,
+    memberships,
+    names,
+    number,
+    rebuild,
+    spec_line,
+    tensors,
+    wrote,
+)
+
+
+def check(case: Case) -> Iterable[Hit]:
+    """One finding for the parameters that moved by the same cause."""
+    moved = (fact for fact in case.frozen if fact.moved)
+    for (cause, writes), facts in group(moved, key=_cause).items():
+        who = tensors(names(facts))
+        held_by = memberships(case, facts)
+        far = largest(fact.max_abs_change for fact in facts)
+        by = f" by up to {number(far)}" if far is not None else ""
+        yield Hit(
+            names(facts),
+            f"{who} {who.are} expected frozen, but moved{by} {during(case)}: {_told(who, cause, writes, held_by)}.",
+            _fix(case, cause, writes, facts),
+            {
+                "cause": cause,
+                "max_abs_change": far,
+                "writes": [
+                    {"operation": w.operation, "phase": w.phase, "location": as_json(w.location)} for w in writes
+                ],
+                "optimizers": held_by or None,
+            },
+            next((write.location for write in writes if write.location), None),
+            # A write has nothing to do with the tensor's place in an optimizer, which stays a finding of its own.
+            () if cause in ("write", "unknown") else None,
+        )
+
+
+def _cause(fact: Facts) -> tuple[str, tuple[Write, ...]]:
+    has_gradient = fact.gradient not in (None, Gradient.NONE)
+    if fact.writes:
+        return "write", fact.writes
+    if not fact.memberships:
+        return "unknown", ()
+    if fact.tensor.requires_grad and has_gradient:
+        return "trained", ()
+    if has_gradient or fact.tensor.gradient_before is not Gradient.NONE:
+        return "stale gradient", ()
+    return "step without gradient", ()
+
+
+def _told(who: Named, cause: str, writes: tuple[Write, ...], held_by: str) -> str:
+    match cause:
+        case "write":
+            return f"{wrote(writes, who.it)} in place during the {writes[0].phase}"
+        case "trained":
+            return f"{who.pick('it still requires', 'they still require')} grad and {held_by} steps {who.it}"
+        case "stale gradient":
+            return (
+                f"{who.its} .grad still holds a tensor from before the freezing, and {held_by} moves whatever has a "
+                ".grad, be it of zeros"
+            )
+        case "step without gradient":
+            return f"{held_by} moves {who.it} although {who.its} .grad is None"
+        case _:
+            return f"no operation of torch was seen that wrote to {who.it}"
+
+
+def _fix(case: Case, cause: str, writes: tuple[Write, ...], facts: list[Facts]) -> str:
+    match cause:
+        case "write":
+            line = writes[0].location.text if writes[0].location else ""
+            parts = expected_parts(case, names(facts), Expected.FROZEN)
+            return (
+                f"take `{line or writes[0].operation}` out, or let it write to a clone(); if it is meant to move, "
+                f"`{spec_line('unchecked', parts)}`"
+            )
+        case "trained" | "stale gradient" | "step without gradient":
+            cure = (
+                "optimizer.zero_grad(set_to_none=True) right after freezing, and " if cause == "stale gradient" else ""
+            )
+            return cure + rebuild(case, (m.optimizer for fact in facts for m in fact.memberships)) + ", after freezing"
+        case _:
+            return "look for writes through .numpy(), a view or alias made before, a callback, or a custom kernel"
+
+
+RULE = Rule(
+    "FZ301",
+    "frozen-parameter-moved",
+    Severity.ERROR,
+    check,
+    __doc__,
+    needs=frozenset({Need.PROBE, Need.VALUES}),
+    swallows=("FZ401",),
+)

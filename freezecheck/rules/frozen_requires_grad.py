@@ -1,0 +1,104 @@
+"""A parameter that should be frozen is trained.
+
+## What it does
+
+Finds parameters that are expected frozen, require grad, get a gradient and sit in an optimizer with a learning rate.
+Without an optimizer of yours, the one that is made of all that requires grad counts.
+
+## Why is this bad
+
+The pretrained weights change from the first step. The loss falls all the same, so nothing shows it.
+
+## Example
+
+```python
+import torch
+from torch import nn
+
+model = nn.Sequential()
+model.add_module("backbone", nn.Linear(4, 8))
+model.add_module("head", nn.Linear(8, 2))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+
+def example_inputs():
+    return torch.randn(3, 4)
+```
+
+```toml
+frozen = ["backbone"]
+trainable = ["head"]
+```
+
+## Use instead
+
+```python
+import torch
+from torch import nn
+
+model = nn.Sequential()
+model.add_module("backbone", nn.Linear(4, 8))
+model.add_module("head", nn.Linear(8, 2))
+model.backbone.requires_grad_(False)
+optimizer = torch.optim.SGD(model.head.parameters(), lr=0.1)
+
+
+def example_inputs():
+    return torch.randn(3, 4)
+```
+
+```toml
+frozen = ["backbone"]
+trainable = ["head"]
+```
+
+## Known problems
+
+A tensor of which some rows are trained on purpose (by a hook that sets the other rows' gradients to zero) has to be
+listed as trainable or unchecked: the expectation is one for the whole tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..records import Case, Hit, Need, Rule, Severity
+from ._frozen import fate
+from ._words import during, largest, memberships, names, number, set_flag, tensors
+
+
+def check(case: Case) -> Iterable[Hit]:
+    """One finding for all such parameters."""
+    trained = [fact for fact in case.frozen if fate(case, fact) == "moves"]
+    if not trained:
+        return
+    who = tensors(names(trained))
+    held_by = memberships(case, trained)
+    far = largest(fact.max_abs_change for fact in trained if fact.moved)
+    if any(fact.moved for fact in trained):
+        by = f" by up to {number(far)}" if far is not None else ""
+        moved = f"and {held_by or 'the optimizer'} moved {who.it}{by} {during(case)}"
+    else:
+        moved = f"and {held_by or 'an optimizer over model.parameters()'} would move {who.it}"
+    yield Hit(
+        names(trained),
+        f"{who} {who.are} expected frozen, but {who.pick('requires', 'require')} grad, "
+        f"{who.pick('gets', 'get')} a gradient, {moved}.",
+        set_flag(case, names(trained), False),
+        {
+            "gradient_max": largest(fact.gradient_max for fact in trained),
+            "max_abs_change": far,
+            "optimizers": held_by or None,
+        },
+    )
+
+
+RULE = Rule(
+    "FZ101",
+    "frozen-requires-grad",
+    Severity.ERROR,
+    check,
+    __doc__,
+    needs=frozenset({Need.PROBE}),
+    swallows=("FZ108", "FZ301", "FZ401"),
+)

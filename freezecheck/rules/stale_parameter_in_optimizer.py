@@ -1,0 +1,144 @@
+"""An optimizer holds tensors that are not in the model.
+
+## What it does
+
+Finds tensors in an optimizer that are no parameters of the model and that the loss does not reach, and pairs them by
+shape with the trainable parameters that are in no optimizer.
+
+## Why is this bad
+
+A layer that is replaced after the optimizer was made leaves its old parameters in it: the optimizer steps those, and
+the new layer never trains. The same happens to the whole model when it is copied.
+
+## Example
+
+```python
+import torch
+from torch import nn
+
+model = nn.Sequential()
+model.add_module("backbone", nn.Linear(4, 8))
+model.add_module("head", nn.Linear(8, 1000))
+model.backbone.requires_grad_(False)
+optimizer = torch.optim.SGD(model.head.parameters(), lr=0.1)
+model.head = nn.Linear(8, 2)
+
+
+def example_inputs():
+    return torch.randn(3, 4)
+```
+
+```toml
+frozen = ["backbone"]
+trainable = ["head"]
+```
+
+## Use instead
+
+```python
+import torch
+from torch import nn
+
+model = nn.Sequential()
+model.add_module("backbone", nn.Linear(4, 8))
+model.add_module("head", nn.Linear(8, 1000))
+model.backbone.requires_grad_(False)
+model.head = nn.Linear(8, 2)
+optimizer = torch.optim.SGD(model.head.parameters(), lr=0.1)
+
+
+def example_inputs():
+    return torch.randn(3, 4)
+```
+
+```toml
+frozen = ["backbone"]
+trainable = ["head"]
+```
+
+## Known problems
+
+An optimizer that also trains a second model of which the loss knows nothing in these steps is reported. Tensors that
+the loss reaches (weights of the loss itself) are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ..records import Case, Facts, Foreign, Hit, Need, Rule, Severity
+from ._words import FEW, group, listing, names, optimizer_name, rebuild, tensors
+
+
+def check(case: Case) -> Iterable[Hit]:
+    """One finding for each optimizer."""
+    homeless = [fact for fact in case.trainable if fact.tensor.requires_grad and not fact.memberships]
+    held = {m.optimizer for fact in case.facts for m in fact.memberships}
+    for index, foreign in group((f for f in case.foreign if not f.gradient), key=lambda f: f.optimizer).items():
+        if index in held or any(f.optimizer == index and f.gradient for f in case.foreign):
+            yield _replaced(case, index, foreign, paired(foreign, homeless))
+        else:
+            yield _another_model(case, index, foreign, homeless)
+
+
+def paired(foreign: Sequence[Foreign], homeless: Sequence[Facts]) -> list[Facts]:
+    """The parameters in no optimizer that seem to stand where these tensors stood.
+
+    First by equal shape, each tensor once; then by as many dimensions, since a replaced head has another width.
+    """
+    left = list(foreign)
+    found = []
+    for alike in (lambda a, b: a == b, lambda a, b: len(a) == len(b)):
+        for fact in homeless:
+            match = next((f for f in left if fact not in found and alike(f.shape, fact.tensor.shape)), None)
+            if match is not None:
+                left.remove(match)
+                found.append(fact)
+    return [fact for fact in homeless if fact in found]
+
+
+def _holds(case: Case, index: int, foreign: Sequence[Foreign]) -> str:
+    shapes = ", ".join(str(list(f.shape)) for f in foreign[:FEW]) + (" …" if len(foreign) > FEW else "")
+    if len(foreign) == 1:
+        return f"{optimizer_name(case, index)} holds a tensor of shape {shapes} that is not in the model."
+    return f"{optimizer_name(case, index)} holds {len(foreign):,} tensors of shapes {shapes} that are not in the model."
+
+
+def _replaced(case: Case, index: int, foreign: list[Foreign], new: list[Facts]) -> Hit:
+    message = _holds(case, index, foreign)
+    if new:
+        who = tensors(names(new))
+        message += (
+            f" {who} {who.are} expected trainable and in no optimizer: it seems a layer was replaced "
+            "after the optimizer was made, and the optimizer still steps the old one."
+        )
+        tops = listing(dict.fromkeys(fact.tensor.owner or fact.name for fact in new))
+        fix = f"{rebuild(case, [index])}, after {tops} {'is' if tops.count('`') == 2 else 'are'} in place"
+    else:
+        message += " The loss reaches none of it: a layer was replaced or removed, or it is another model's."
+        fix = rebuild(case, [index])
+    return Hit((), message, fix, _evidence(foreign, new), covers=names(new))
+
+
+def _another_model(case: Case, index: int, foreign: list[Foreign], homeless: list[Facts]) -> Hit:
+    message = (
+        f"{_holds(case, index, foreign)} It holds none that is: after it was made, the model was copied, rebuilt "
+        "or moved in a way that made new parameters. Its step() trains nothing of this model."
+    )
+    fix = f"{rebuild(case, [index])}, from the model that is trained"
+    return Hit((), message, fix, _evidence(foreign, homeless), covers=names(homeless))
+
+
+def _evidence(foreign: Sequence[Foreign], new: Sequence[Facts]) -> dict[str, list[object]]:
+    return {"shapes": [list(f.shape) for f in foreign], "in_no_optimizer": list(names(new))}
+
+
+RULE = Rule(
+    "FZ403",
+    "stale-parameter-in-optimizer",
+    Severity.ERROR,
+    check,
+    __doc__,
+    needs=frozenset({Need.OPTIMIZER, Need.PROBE}),
+    swallows=("FZ402",),
+)

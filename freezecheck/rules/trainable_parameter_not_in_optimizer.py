@@ -1,0 +1,113 @@
+"""A parameter that should train is in no optimizer.
+
+## What it does
+
+Finds parameters that are expected trainable, require grad, and that no optimizer holds.
+
+## Why is this bad
+
+They get gradients and never move. An optimizer takes the parameters it is given when it is made: what is unfrozen or
+added later is not in it.
+
+## Example
+
+```python
+import torch
+from torch import nn
+
+model = nn.Sequential()
+model.add_module("backbone", nn.Linear(4, 8))
+model.add_module("neck", nn.Linear(8, 8))
+model.add_module("head", nn.Linear(8, 2))
+model.backbone.requires_grad_(False)
+optimizer = torch.optim.SGD(model.head.parameters(), lr=0.1)
+
+
+def example_inputs():
+    return torch.randn(3, 4)
+```
+
+```toml
+frozen = ["backbone"]
+trainable = ["neck", "head"]
+```
+
+## Use instead
+
+```python
+import torch
+from torch import nn
+
+model = nn.Sequential()
+model.add_module("backbone", nn.Linear(4, 8))
+model.add_module("neck", nn.Linear(8, 8))
+model.add_module("head", nn.Linear(8, 2))
+model.backbone.requires_grad_(False)
+optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+
+
+def example_inputs():
+    return torch.randn(3, 4)
+```
+
+```toml
+frozen = ["backbone"]
+trainable = ["neck", "head"]
+```
+
+## Known problems
+
+Parameters that your own loop updates without an optimizer of torch are reported; list them as `unchecked`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..records import Case, Facts, Gradient, Hit, Need, Rule, Severity
+from ._words import FEW, code, cover, listing, names, rebuild, tensors
+
+
+def check(case: Case) -> Iterable[Hit]:
+    """One finding for all such parameters."""
+    homeless = [fact for fact in case.trainable if fact.tensor.requires_grad and not fact.memberships]
+    if not homeless:
+        return
+    who = tensors(names(homeless))
+    gets = all(fact.gradient in (Gradient.NONZERO, Gradient.NONFINITE) for fact in homeless)
+    reached = f" {who.pick('It gets', 'They get')} a gradient, and nothing steps {who.it}." if gets else ""
+    where = (
+        f"the optimizer ({case.optimizers[0]})"
+        if len(case.optimizers) == 1
+        else f"any optimizer ({listing(case.optimizers)})"
+    )
+    if not case.optimizers:
+        where = "any optimizer"
+    yield Hit(
+        names(homeless),
+        f"{who} {who.are} expected trainable and {who.pick('requires', 'require')} grad, but "
+        f"{who.are} not in {where}.{reached}",
+        _fix(case, homeless),
+        {"optimizers": list(case.optimizers)},
+    )
+
+
+def _fix(case: Case, homeless: list[Facts]) -> str:
+    held = set(names(homeless))
+    parts = cover(names(homeless), (fact.name for fact in case.parameters if fact.name not in held))
+    anew = rebuild(case, ())
+    if len(parts) > FEW:
+        return f"{anew}, after the last change of the flags"
+    single = [code(part) for part in parts if part in held]
+    given = [f"*{code(part)}.parameters()" for part in parts if part not in held]
+    return f'optimizer.add_param_group({{"params": [{", ".join([*given, *single])}]}})'
+
+
+RULE = Rule(
+    "FZ402",
+    "trainable-parameter-not-in-optimizer",
+    Severity.ERROR,
+    check,
+    __doc__,
+    needs=frozenset({Need.OPTIMIZER}),
+)

@@ -1,0 +1,116 @@
+"""The gradient reaches a tensor that is no parameter of the model.
+
+## What it does
+
+Walks the graph of the loss to its leaves and finds those that require grad and that `model.parameters()` does not give:
+layers in a plain list or dict, or a tensor that is an ordinary attribute.
+
+## Why is this bad
+
+torch looks for parameters in attributes that are modules or `nn.Parameter`, not inside lists and dicts. Such layers are
+in no optimizer, do not move with `.to()`, are not saved with `state_dict()`, and no freezing loop sees them.
+
+## Example
+
+```python
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.blocks = [nn.Linear(4, 4) for _ in range(2)]
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = block(x)
+        return self.head(x)
+
+
+model = Net()
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+
+def example_inputs():
+    return torch.randn(3, 4)
+```
+
+## Use instead
+
+```python
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.blocks = nn.ModuleList(nn.Linear(4, 4) for _ in range(2))
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = block(x)
+        return self.head(x)
+
+
+model = Net()
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+
+def example_inputs():
+    return torch.randn(3, 4)
+```
+
+## Known problems
+
+A tensor of the loss (a learned temperature, say) that is in an optimizer is trained on purpose and not reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..records import Case, Hit, Leaf, Need, Rule, Severity
+from ._leaves import kind, meant_by, mend
+from ._words import group, listing, tensors
+
+
+def check(case: Case) -> Iterable[Hit]:
+    """One finding a container, and one for the leaves that were found nowhere in the model."""
+    found = [leaf for leaf in case.leaves if leaf.container or not leaf.in_optimizer]
+    for container, leaves in group(found, key=lambda leaf: leaf.container).items():
+        yield _contained(case, container, leaves) if container else _unnamed(leaves)
+
+
+def _contained(case: Case, container: str, leaves: list[Leaf]) -> Hit:
+    found = tuple(leaf.name for leaf in leaves if leaf.name)
+    who = tensors(found, "tensor")
+    where, _, what = container.partition(", ")
+    hidden = "a raw tensor is no parameter" if kind(container) == "raw tensor" else f"torch does not look into {what}"
+    homeless = "" if all(leaf.in_optimizer for leaf in leaves) else ", and are in no optimizer"
+    message = (
+        f"The gradient reaches {who} in `{where}`, but {hidden}: model.parameters(), .to() and state_dict() pass "
+        f"{who.it} over{homeless.replace('are', who.are)}."
+    )
+    meant = meant_by(case, leaves)
+    if meant:
+        message += f" The spec's {listing(s.text for s in meant)} means {who.it}."
+    evidence = {"container": container, "selectors": [selector.text for selector in meant]}
+    return Hit(found, message, mend(container, leaves), evidence)
+
+
+def _unnamed(leaves: list[Leaf]) -> Hit:
+    shapes = ", ".join(str(list(leaf.shape)) for leaf in leaves)
+    if len(leaves) == 1:
+        who, rest = f"a tensor of shape {shapes}", "is no parameter of the model and in no optimizer: nothing trains it"
+    else:
+        who = f"{len(leaves):,} tensors of shapes {shapes}"
+        rest = "are no parameters of the model and in no optimizer: nothing trains them"
+    fix = "self.name = nn.Parameter(tensor) in the module that uses it, or take requires_grad off it"
+    return Hit((), f"The gradient reaches {who} that {rest}.", fix, {"shapes": [list(leaf.shape) for leaf in leaves]})
+
+
+RULE = Rule("FZ105", "unregistered-parameter", Severity.ERROR, check, __doc__, needs=frozenset({Need.PROBE}))

@@ -1,0 +1,85 @@
+"""A parameter that should train has learning rate 0.
+
+## What it does
+
+Finds parameters that are expected trainable and whose groups had learning rate 0 in every step.
+
+## Why is this bad
+
+They get gradients, they are in the optimizer, and they never move.
+
+## Example
+
+```python
+import torch
+from torch import nn
+
+model = nn.Sequential()
+model.add_module("neck", nn.Linear(4, 8))
+model.add_module("head", nn.Linear(8, 2))
+optimizer = torch.optim.SGD(
+    [{"params": model.neck.parameters(), "lr": 0.0}, {"params": model.head.parameters()}], lr=0.1
+)
+
+
+def example_inputs():
+    return torch.randn(3, 4)
+```
+
+## Use instead
+
+```python
+import torch
+from torch import nn
+
+model = nn.Sequential()
+model.add_module("neck", nn.Linear(4, 8))
+model.add_module("head", nn.Linear(8, 2))
+optimizer = torch.optim.SGD(
+    [{"params": model.neck.parameters(), "lr": 0.01}, {"params": model.head.parameters()}], lr=0.1
+)
+
+
+def example_inputs():
+    return torch.randn(3, 4)
+```
+
+## Known problems
+
+A warm-up that is still at 0 after all watched steps is reported: watch more of them (`--steps`). One that rises within
+them is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..records import Case, Hit, Need, Rule, Severity
+from ._words import cover, group, names, optimizer_name, spec_line, tensors, throughout
+
+
+def check(case: Case) -> Iterable[Hit]:
+    """One finding for the parameters of the same groups."""
+    held = (fact for fact in case.trainable if fact.tensor.requires_grad and fact.lr == 0)
+    for members, facts in group(held, key=lambda f: f.memberships).items():
+        who = tensors(names(facts))
+        where = " and ".join(f"group {m.group} of {optimizer_name(case, m.optimizer)}" for m in members)
+        parts = cover(names(facts), (fact.name for fact in case.parameters if fact not in facts))
+        yield Hit(
+            names(facts),
+            f"{who} {who.are} expected trainable, but {who.pick('sits', 'sit')} in {where}, whose learning rate "
+            f"was 0 {throughout(case)}.",
+            f"give {where} an lr above 0; if this is how you freeze, write `{spec_line('frozen', parts)}` in the spec",
+            {"groups": [m.group for m in members]},
+        )
+
+
+RULE = Rule(
+    "FZ405",
+    "zero-learning-rate",
+    Severity.WARNING,
+    check,
+    __doc__,
+    needs=frozenset({Need.OPTIMIZER}),
+    swallows=("FZ302", "FZ303"),
+)

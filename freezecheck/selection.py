@@ -1,0 +1,164 @@
+"""What one selector selects in one model: tensor names or module paths. Pure; no torch."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import cache
+
+from .records import Description, Layer
+from .selectors import Index, Pattern, glob_regex, has_wildcard
+
+_NOT_INDEXED = "cannot be indexed"
+
+
+class OutOfRange(Exception):  # noqa: N818 - it completes the sentence that begins with the selector
+    """An index or slice lies outside its module; the message completes "`selector` …"."""
+
+
+class Selection:
+    """The names of one model, ready for many selectors.
+
+    Names are kept sorted, so that a subtree is one slice; a glob is then tried only below its literal beginning.
+    """
+
+    def __init__(self, description: Description) -> None:
+        self.description = description
+        self.tensors = _Sorted(description.by_name)
+        self.layers = _Sorted(description.layer_by_name)
+        self.buffers = frozenset(name for t in description.tensors if t.kind == "buffer" for name in t.names)
+        self.owned: dict[str, Sequence[str]] = {layer.name: layer.tensors for layer in description.layers}
+
+    def names(self, pattern: Pattern) -> set[str]:
+        """Names of the tensors that a selector selects (that it takes away, when it begins with `!`).
+
+        Raises OutOfRange.
+        """
+        if pattern.kind == "type":
+            return {name for path in self.modules(pattern) for name in self.owned[path]}
+        if pattern.kind == "re":
+            search = re.compile(pattern.rest).search
+            return {name for name in self.tensors.all if search(name)}
+        return {name for base in self._bases(pattern) for name in self.tensors.matching(base, pattern.rest, tree=True)}
+
+    def modules(self, pattern: Pattern) -> set[str]:
+        """Paths of the modules that a selector names, without those below them. Raises OutOfRange."""
+        if pattern.kind == "type":
+            matches = re.compile(glob_regex(pattern.rest)).fullmatch
+            classes = {base for layer in self.description.layers for base in _classes(layer)}
+            meant = {name for name in classes if matches(name)}
+            return {layer.name for layer in self.description.layers if not meant.isdisjoint(_classes(layer))}
+        if pattern.kind == "re":
+            search = re.compile(pattern.rest).search
+            return {path for path in self.layers.all if search(path)}
+        return {path for base in self._bases(pattern) for path in self.layers.matching(base, pattern.rest, tree=False)}
+
+    def subtrees(self, paths: Iterable[str]) -> set[str]:
+        """These modules and all below them."""
+        found: set[str] = set()
+        for path in sorted(paths):
+            if path not in found:
+                found.update(self.layers.under(path))
+        return found
+
+    def covering(self, paths: Collection[str]) -> tuple[str, ...]:
+        """The fewest modules whose whole subtrees are these modules, in the model's order.
+
+        A module of which only part of the subtree is wanted cannot stand for it and is left out.
+        """
+        partial = {above for path in self.layers.all if path not in paths for above in (path, *_above(path))}
+        whole = {layer.name: None for layer in self.description.layers if layer.name not in partial}
+        return tuple(name for name in whole if not name or name.rpartition(".")[0] not in whole)
+
+    def _bases(self, pattern: Pattern) -> Sequence[str]:
+        """The modules that a path's indices lead to; the root when it has none."""
+        bases = [""]
+        searching = False
+        for glob, index in pattern.indexed:
+            searching = searching or has_wildcard(glob)
+            found = [path for base in bases for path in self.layers.matching(base, glob, tree=False)]
+            bases = list(self._items(found, index, searching))
+        return bases
+
+    def _items(self, paths: Sequence[str], index: Index, searching: bool) -> Iterator[str]:
+        """The items at `index`. A glob searches for modules that have such items; a path must lead to one."""
+        refused: list[tuple[Layer, str]] = []
+        for path in paths:
+            layer = self.description.layer_by_name[path]
+            if layer.items is None:
+                refused.append((layer, _NOT_INDEXED))
+                continue
+            try:
+                positions = index.positions(len(layer.items))
+            except IndexError as error:
+                refused.append((layer, str(error)))
+                continue
+            yield from (f"{path}.{layer.items[n]}".removeprefix(".") for n in positions)
+        if refused and (not searching or len(refused) == len(paths)):
+            raise OutOfRange(_refusal(refused))
+
+
+class _Sorted:
+    """Dotted names in an order in which each subtree is one slice."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.all = sorted(names)
+        self._set = frozenset(self.all)
+
+    def under(self, path: str) -> Sequence[str]:
+        """The name itself, if there is one, and all below it."""
+        if not path:
+            return self.all
+        # "/" is the character after "."
+        below = self.all[bisect_left(self.all, f"{path}.") : bisect_left(self.all, f"{path}/")]
+        return [path, *below] if path in self._set else below
+
+    def matching(self, base: str, glob: str, *, tree: bool) -> Sequence[str]:
+        """The names that match `glob` after `base`; with `tree` also all below what matches."""
+        if not has_wildcard(glob):
+            path = base + glob
+            return self.under(path) if tree else [path] if path in self._set else []
+        literal, fullmatch = _compiled(glob, tree)
+        return [name for name in self.under(base + literal) if fullmatch(name, len(base))]
+
+
+@cache
+def _compiled(glob: str, tree: bool) -> tuple[str, Callable[[str, int], re.Match[str] | None]]:
+    """A glob's whole parts before its first wildcard, and its matcher from a position on."""
+    literal = re.split(r"[*?]", glob, maxsplit=1)[0].rpartition(".")[0]
+    tail = r"(?:\..*)?" if tree else ""
+    return literal, re.compile(glob_regex(glob) + tail, re.DOTALL).fullmatch
+
+
+def _classes(layer: Layer) -> tuple[str, ...]:
+    return layer.bases or (layer.type,)
+
+
+def _above(path: str) -> Iterator[str]:
+    """All modules above a path, the root last."""
+    while path:
+        path = path.rpartition(".")[0]
+        yield path
+
+
+def _refusal(refused: Sequence[tuple[Layer, str]]) -> str:
+    """What to say of modules that lack the items asked for, each with what is wrong there."""
+    wrong = next((why for _, why in refused if why != _NOT_INDEXED), _NOT_INDEXED)
+    said = [_said(layer) for layer, why in refused if why == wrong]
+    more = f" (and {len(said) - 3} more)" if len(said) > 3 else ""
+    return f"{wrong}: {', '.join(said[:3])}{more}"
+
+
+def _said(layer: Layer) -> str:
+    name = f"`{layer.name}`" if layer.name else "the model"
+    if layer.items is None:
+        return f"{name} is a {layer.type}, and only a ModuleList or Sequential takes an index"
+    return f"{name} has {items(layer.items)}"
+
+
+def items(names: Sequence[str]) -> str:
+    """How many items a module has, and which indices they take."""
+    if len(names) < 2:
+        return "one item, [0]" if names else "no items"
+    return f"{len(names)} items, [0] to [{len(names) - 1}]"

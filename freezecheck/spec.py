@@ -1,0 +1,302 @@
+"""The freeze spec: what is expected of the model, read from TOML or given as Python lists.
+
+Every mistake is found before any is reported, each with its line.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypedDict, Unpack
+
+from .errors import SpecError
+from .places import shown
+from .records import Counts, Expected, Location, Selector
+from .spec_mistakes import Mistake, described, in_words, nearest, spec_error, spelled
+from .toml_lines import Path as TomlPath
+from .toml_lines import toml_lines
+
+FILE = "freezecheck.toml"
+PROJECT = "pyproject.toml"
+TABLE: TomlPath = ("tool", "freezecheck")
+NO_FILE = "<text>"
+LISTS = ("trainable", "frozen", "unchecked", "buffers_may_move", "eval")
+REFERENCES = ("target", "optimizer", "inputs", "loss")
+"""Keys that may name a file."""
+
+_PYTHON_FILE = re.compile(r"(.+\.py)(?::.*)?", re.DOTALL)
+_TOML_PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """One example input: a random tensor."""
+
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    """As torch names it, without `torch.`."""
+    low: float | None = None
+    """Smallest value drawn; None leaves the choice to the dtype."""
+    high: float | None = None
+    """Upper bound of the values drawn, itself not drawn."""
+
+
+class SpecKeys(TypedDict, total=False):
+    """What `Spec.of` takes: the keys of the TOML file."""
+
+    target: str
+    trainable: Sequence[str]
+    frozen: Sequence[str]
+    unchecked: Sequence[str]
+    buffers_may_move: Sequence[str]
+    eval: Sequence[str]
+    rest: str
+    optimizer: str | Mapping[str, Any]
+    inputs: str | Mapping[str, Any] | Sequence[Mapping[str, Any]]
+    loss: str
+    steps: int
+    ignore: Sequence[str]
+    expect: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What is expected of a model's tensors, and how to train it for the check. See `Spec.load` and `Spec.of`."""
+
+    path: str | None = None
+    """The file it came from, as the user would type it; None when it came from Python."""
+    folder: Path = field(default_factory=Path.cwd)
+    """What relative paths in it mean."""
+    target: str | None = None
+    trainable: tuple[Selector, ...] = ()
+    frozen: tuple[Selector, ...] = ()
+    unchecked: tuple[Selector, ...] = ()
+    buffers_may_move: tuple[Selector, ...] = ()
+    eval: tuple[Selector, ...] = ()
+    rest: Expected = Expected.UNCHECKED
+    """What is expected of the tensors that no list names."""
+    optimizer: str | Mapping[str, Any] | None = None
+    """A reference such as `train.py:build_optimizer`, or a table with the key `name` and constructor arguments."""
+    inputs: str | tuple[InputSpec, ...] | None = None
+    loss: str | None = None
+    steps: int | None = None
+    ignore: tuple[str, ...] = ()
+    """Codes of rules, or beginnings of codes."""
+    expect: Counts | None = None
+    locations: Mapping[str, Location] = field(default_factory=dict, compare=False, repr=False)
+    """Where each key of the top stands; empty when the spec came from Python."""
+
+    @classmethod
+    def load(cls, path: str | Path) -> Spec:
+        """Read a TOML file, the `[tool.freezecheck]` table of a pyproject.toml, or what a folder holds of these.
+
+        Raises SpecError with every mistake, one `file:line: what` a line.
+        """
+        path = Path(path)
+        if path.is_dir():
+            found = cls.discover(path)
+            if found is None:
+                raise SpecError(
+                    f"{shown(str(path))}: the folder holds no {FILE} and no pyproject.toml with [tool.freezecheck]",
+                    hint="Write one with `freezecheck init TARGET`, or name the file.",
+                )
+            return found
+        found = _load(path)
+        if found is None:
+            raise SpecError(
+                f"{shown(str(path))}: it has no [tool.freezecheck] table",
+                hint=f"Add the table, or put the spec into a {FILE} beside it.",
+            )
+        return found
+
+    @classmethod
+    def discover(cls, folder: str | Path) -> Spec | None:
+        """Read the folder's freezecheck.toml, else its pyproject.toml's table; None when it has neither.
+
+        Raises SpecError when the file found is wrong.
+        """
+        folder = Path(folder)
+        if (folder / FILE).is_file():
+            return _load(folder / FILE)
+        return _load(folder / PROJECT) if (folder / PROJECT).is_file() else None
+
+    @classmethod
+    def parse(cls, text: str, path: str | Path | None = None) -> Spec:
+        """Read a spec from TOML text; `path` is the file it stands in (it need not exist). Raises SpecError."""
+        return _build(*_read(text, None if path is None else Path(path)))
+
+    @classmethod
+    def of(cls, *, folder: str | Path = ".", **keys: Unpack[SpecKeys]) -> Spec:
+        """Make a spec from Python values under the names of the TOML keys, None standing for a key left out.
+
+        `folder` is what relative paths in it mean. Raises SpecError with every mistake.
+        """
+        given = {key: _plain(value) for key, value in keys.items() if value is not None}
+        return _build(given, _Source(None, Path(folder).absolute(), {}))
+
+    @staticmethod
+    def json_schema() -> dict[str, Any]:
+        """The JSON Schema (draft 2020-12) of the TOML file, for editors."""
+        from .spec_model import json_schema
+
+        return json_schema()
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where a spec's values come from."""
+
+    path: str | None
+    folder: Path
+    lines: Mapping[TomlPath, int]
+    text: tuple[str, ...] = ()
+    """The text's own lines."""
+    above: TomlPath = ()
+    """The table that holds the spec."""
+
+    def at(self, loc: TomlPath) -> Location | None:
+        """The place of the innermost part of `loc` that stands in the text; None when there is no text."""
+        if self.path is None:
+            return None
+        whole = self.above + loc
+        known = (self.lines[whole[:end]] for end in range(len(whole), 0, -1) if whole[:end] in self.lines)
+        line = next(known, 1)
+        return Location(self.path, line, text=self.text[line - 1].strip() if self.text else "")
+
+
+def _load(path: Path) -> Spec | None:
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        name = shown(str(path))
+        hint = "Name an existing TOML file, or write one with `freezecheck init TARGET`."
+        raise SpecError(f"{name}: the spec cannot be read: {error.strerror}", hint=hint) from None
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        place = Location(shown(str(path)), line)
+        what = f"not UTF-8 text: byte 0x{raw[error.start]:02x} at position {error.start}"
+        raise spec_error([Mistake(what, place)], "Save the file as UTF-8.") from None
+    data, source = _read(text, path)
+    if path.name != PROJECT:
+        return _build(data, source)
+    tool = data.get("tool")
+    if not isinstance(tool, dict) or "freezecheck" not in tool:
+        return None
+    table, source = tool["freezecheck"], replace(source, above=TABLE)
+    if not isinstance(table, dict):
+        raise spec_error([Mistake(f"`tool.freezecheck` must be a table, not {described(table)}", source.at(()))])
+    return _build(table, source)
+
+
+def _read(text: str, path: Path | None) -> tuple[dict[str, Any], _Source]:
+    """The values in a TOML text, and where they stand."""
+    name = NO_FILE if path is None else shown(str(path))
+    try:
+        data = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _not_toml(error, name, text) from None
+    folder = Path.cwd() if path is None else path.absolute().parent
+    return data, _Source(name, folder, toml_lines(text), tuple(text.split("\n")))
+
+
+def _not_toml(error: Exception, name: str, text: str) -> SpecError:
+    if isinstance(error, RecursionError):
+        return spec_error([Mistake("not valid TOML: nested too deeply", Location(name, 1))])
+    said = str(error)
+    place = _TOML_PLACE.search(said)
+    line = int(place[1]) if place and place[1] else text.count("\n") + 1
+    column = f" (column {place[2]})" if place and place[2] else ""
+    what = said[: place.start()] if place else said
+    return spec_error([Mistake(f"not valid TOML: {what[:1].lower()}{what[1:]}{column}", Location(name, line))])
+
+
+def _plain(value: object) -> Any:
+    """Tuples and mappings as the lists and dicts that TOML would give."""
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return value
+
+
+def _build(data: dict[str, Any], source: _Source) -> Spec:
+    from .spec_model import KEYS, errors
+
+    wrong = errors(data)
+    mistakes = [Mistake(in_words(error, KEYS), source.at(error["loc"])) for error in wrong]
+    mistakes += _missing_files(data, source)
+    if not wrong:
+        mistakes += _empty_ranges(data, source)
+    if mistakes:
+        raise spec_error(mistakes)
+    return _spec(data, source)
+
+
+def _missing_files(data: Mapping[str, Any], source: _Source) -> list[Mistake]:
+    mistakes = []
+    for key in REFERENCES:
+        value = data.get(key)
+        if not isinstance(value, str) or not (named := _PYTHON_FILE.fullmatch(value)):
+            continue
+        file = source.folder / named[1]
+        if "\0" in named[1] or not file.is_file():
+            beside = [other.name for other in file.parent.glob("*.py")] if "\0" not in named[1] else []
+            what = f"`{key}` names a file that does not exist: `{shown(str(file))}`{nearest(file.name, beside)}"
+            mistakes.append(Mistake(what, source.at((key,))))
+    return mistakes
+
+
+def _empty_ranges(data: Mapping[str, Any], source: _Source) -> list[Mistake]:
+    mistakes = []
+    for loc, table in _tables(data.get("inputs")):
+        low, high = table.get("low"), table.get("high")
+        if low is not None and high is not None and not low < high:
+            what = f"`{spelled(('inputs', *loc))}` needs low < high, and has low = {low}, high = {high}"
+            mistakes.append(Mistake(what, source.at(("inputs", *loc, "low"))))
+    return mistakes
+
+
+def _tables(inputs: Any) -> list[tuple[TomlPath, Mapping[str, Any]]]:
+    if isinstance(inputs, Mapping):
+        return [((), inputs)]
+    return [((position,), table) for position, table in enumerate(inputs)] if isinstance(inputs, list) else []
+
+
+def _spec(keys: dict[str, Any], source: _Source) -> Spec:
+    lists = {
+        name: tuple(Selector(text, name, source.at((name, n))) for n, text in enumerate(keys.get(name, ())))
+        for name in LISTS
+    }
+    inputs = keys.get("inputs")
+    if not isinstance(inputs, str | None):
+        inputs = tuple(InputSpec(**{**table, "shape": tuple(table["shape"])}) for _, table in _tables(inputs))
+    expect = keys.get("expect")
+    return Spec(
+        path=None if source.path == NO_FILE else source.path,
+        folder=source.folder,
+        target=keys.get("target"),
+        **lists,
+        rest=_rest(keys),
+        optimizer=keys.get("optimizer"),
+        inputs=inputs,
+        loss=keys.get("loss"),
+        steps=keys.get("steps"),
+        ignore=tuple(keys.get("ignore", ())),
+        expect=None if expect is None else Counts(**expect, location=source.at(("expect",))),
+        locations={key: place for key in keys if (place := source.at((key,)))},
+    )
+
+
+def _rest(keys: Mapping[str, Any]) -> Expected:
+    if "rest" in keys:
+        return Expected(keys["rest"])
+    if "trainable" in keys and "frozen" not in keys:
+        return Expected.FROZEN
+    if "frozen" in keys and "trainable" not in keys:
+        return Expected.TRAINABLE
+    return Expected.UNCHECKED

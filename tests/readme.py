@@ -1,0 +1,132 @@
+"""Fills the READMEs from the program itself: `python -m tests.readme --write`. The tests compare instead.
+
+Three things are filled, the rest is left alone:
+
+- a ```console fence: what follows each line `$ COMMAND`, run in the README's own folder;
+- the fence after `<!-- file: PATH -->`: that file;
+- the lines between `<!-- rules -->` and `<!-- /rules -->`: the table of all rules.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+READMES = (ROOT / "README.md", *sorted((ROOT / "examples").glob("*/README.md")))
+CONSOLE = re.compile(r"(?<=^```console\n)(.*?)(?=^```$)", re.M | re.S)
+FILE = re.compile(r"(?<=^<!-- file: )(?P<path>\S+)(?P<open> -->\n```\w*\n)(?P<body>.*?)(?=^```$)", re.M | re.S)
+RULES = re.compile(r"(?<=^<!-- rules -->\n)(.*?)(?=^<!-- /rules -->$)", re.M | re.S)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str = ""
+
+
+def freezecheck_command(*arguments: str, folder: Path = ROOT) -> Ran:
+    """Run `freezecheck ARGUMENTS` in this process, as the installed command would in `folder`."""
+    from freezecheck.__main__ import main
+
+    out, err, argv, path = io.StringIO(), io.StringIO(), sys.argv, list(sys.path)
+    code: object = 0
+    try:
+        sys.argv = ["freezecheck", *arguments]
+        with contextlib.chdir(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            main()
+    except SystemExit as stop:
+        code = stop.code or 0
+    finally:
+        sys.argv, sys.path[:] = argv, path
+    return Ran(code if isinstance(code, int) else 1, out.getvalue(), err.getvalue())
+
+
+def run(command: Sequence[str], folder: Path) -> Ran:
+    """Run one command of a console block."""
+    if command[0] == "freezecheck":
+        return freezecheck_command(*command[1:], folder=folder)
+    if command[0] == "python":
+        done = subprocess.run(
+            [sys.executable, "-B", *command[1:]], cwd=folder, capture_output=True, text=True, timeout=300, check=False
+        )
+        return Ran(done.returncode, done.stdout, done.stderr)
+    raise ValueError(f"a README shows a command that nobody runs: {shlex.join(command)}")
+
+
+def console(block: str, folder: Path) -> str:
+    """Return the block with the output of each of its commands as it is now; `$ echo $?` shows an exit code."""
+    return "".join(session(re.findall(r"^\$ (.*)$", block, re.M), folder))
+
+
+def session(commands: Sequence[str], folder: Path) -> Iterator[str]:
+    last = Ran(0, "")
+    for line in commands:
+        yield f"$ {line}\n"
+        command = shlex.split(line, comments=True)
+        if command[0] == "cd":
+            folder = folder / command[1]
+        elif line == "echo $?":
+            yield f"{last.code}\n"
+        else:
+            last = run(command, folder)
+            if last.code not in (0, 1):
+                raise AssertionError(f"$ {line}\nended with {last.code}:\n{last.out}{last.err}")
+            yield "\n".join(text.rstrip() for text in last.out.strip("\n").splitlines()) + "\n"
+
+
+def rule_table() -> str:
+    """Return the table of all rules, in Markdown."""
+    from freezecheck.discover import rules
+
+    head = "| code | name | severity | what it finds |\n|---|---|---|---|\n"
+    return head + "".join(
+        f"| {rule.code} | `{rule.name}` | {rule.severity} | {first_sentence(rule.doc)} |\n" for rule in rules()
+    )
+
+
+def first_sentence(doc: str) -> str:
+    """Return a docstring's first paragraph on one line, fit for a table's cell."""
+    return " ".join(doc.strip().split("\n\n")[0].split()).replace("|", "\\|")
+
+
+def filled(text: str, folder: Path) -> str:
+    """Return a README's text with everything that the program can say in it as the program says it now."""
+    text = RULES.sub(lambda _: rule_table(), text)
+    text = FILE.sub(lambda m: m["path"] + m["open"] + (folder / m["path"]).read_text(encoding="utf-8"), text)
+    return CONSOLE.sub(lambda m: console(m[1], folder), text)
+
+
+def comparable(text: str) -> str:
+    """Take out what differs between machines and releases of torch: its version, and the last digits of numbers."""
+    text = re.sub(r"\btorch \d+\.\d+\.\d+\S*", "torch VERSION", text)
+    return re.sub(r"\d\.\d+e[-+]\d+|\b0\.\d+\b", "NUMBER", text)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the READMEs anew, or say which would change."""
+    stale = 0
+    for path in READMES:
+        old = path.read_text(encoding="utf-8")
+        new = filled(old, path.parent)
+        if comparable(new) == comparable(old):
+            continue
+        stale = 1
+        print(f"{path.relative_to(ROOT)} {'written' if '--write' in arguments else 'is stale'}")
+        if "--write" in arguments:
+            path.write_text(new, encoding="utf-8")
+    return 0 if "--write" in arguments else stale
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

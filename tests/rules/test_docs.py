@@ -1,0 +1,71 @@
+"""The examples in the rules' docstrings are run: the bad one is found, the good one is silent."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+
+from freezecheck.check import verify_subject
+from freezecheck.discover import rules
+from freezecheck.loading import load
+from freezecheck.records import Need, Severity
+from freezecheck.spec import Spec
+
+torch.set_num_threads(1)
+
+HEADINGS = ["What it does", "Why is this bad", "Example", "Use instead", "Known problems"]
+# A rule that needs a watched training has a script for its example; the tests of `freezecheck run` are its place.
+SHOWN = [rule for rule in rules() if Need.TRAINING not in rule.needs]
+
+
+def sections(rule):
+    """Give each section of a rule's docstring under its heading."""
+    _, *parts = re.split(r"^## (.+)$", rule.doc, flags=re.MULTILINE)
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+def blocks(text, language):
+    """Give the code blocks of one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def verified(folder, text):
+    """Verify the model of a section, under the section's spec if it has one."""
+    (model,) = blocks(text, "python")
+    (folder / "model.py").write_text(model, encoding="utf-8")
+    spec = None
+    for toml in blocks(text, "toml"):
+        (folder / "freeze.toml").write_text(toml, encoding="utf-8")
+        spec = Spec.load(folder / "freeze.toml")
+    return verify_subject(load(str(folder / "model.py"), spec=spec), spec)
+
+
+@pytest.mark.parametrize("rule", SHOWN, ids=lambda rule: rule.code)
+def test_what_to_use_instead_is_silent(rule, tmp_path):
+    """The recommended code gives no error and no warning, of this rule or of any other."""
+    report = verified(tmp_path, sections(rule)["Use instead"])
+    assert [f"{f.code}: {f.message}" for f in report.findings if f.severity is not Severity.NOTE] == []
+    assert rule.code not in {finding.code for finding in report.findings}
+
+
+@pytest.mark.parametrize("rule", SHOWN, ids=lambda rule: rule.code)
+def test_the_example_is_found(rule, tmp_path):
+    """The example fires the rule that it explains, and whatever else it fires is no error."""
+    report = verified(tmp_path, sections(rule)["Example"])
+    assert rule.code in {finding.code for finding in report.findings}
+    assert {f.code for f in report.findings if f.severity is Severity.ERROR} <= {rule.code}
+
+
+@pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule.code)
+def test_every_docstring_has_the_five_headings(rule):
+    """A rule explains itself under the same headings as every other, beginning with one sentence."""
+    assert list(sections(rule)) == HEADINGS
+    assert re.fullmatch(r"[^\n]+\.\n\n", rule.doc.partition("## ")[0])
+
+
+@pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule.code)
+def test_the_name_is_the_modules(rule):
+    """The module that holds a rule is named after it, so that it is found without a list."""
+    assert rule.check.__module__ == f"freezecheck.rules.{rule.name.replace('-', '_')}"

@@ -1,0 +1,131 @@
+"""Each example finds what its README says: exit code, codes, tensors, and what it costs in memory."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.readme import ROOT, freezecheck_command
+
+EXAMPLES = ROOT / "examples"
+
+# folder, arguments of verify → the loud codes, each with a tensor that it names ("": none of the model's)
+SILENT = [
+    ("resnet18_head", "--spec freeze.toml"),
+    ("tied_transformer", "--spec freeze.toml"),
+    ("lenet", "constructor.py --spec freeze.toml"),
+    ("lenet", "per_layer.py --spec conv2.toml"),
+]
+FIRING = [
+    ("lenet", "no_grad.py --spec freeze.toml", {"FZ401": "conv1.weight"}),
+    ("lenet", "detached.py --spec freeze.toml", {"FZ401": "conv2.bias"}),
+    ("lenet", "plain.py --spec freeze.toml", {"FZ101": "conv1.weight"}),
+    ("resnet18_mistakes", "batchnorm_drift.py --spec train_mode.toml", {"FZ502": "bn1.running_mean"}),
+    ("resnet18_mistakes", "misspelled_flag.py --spec freeze.toml", {"FZ103": "conv1.weight"}),
+    ("resnet18_mistakes", "optimizer_before_head.py --spec freeze.toml", {"FZ403": ""}),
+    ("resnet18_mistakes", "graph_cut.py --spec freeze.toml", {"FZ201": "layer4.0.conv1.weight"}),
+    ("resnet18_mistakes", "broad_pattern.py --spec freeze.toml", {"FZ102": "layer4.0.conv1.weight"}),
+    ("tied_transformer", "--spec wrong.toml", {"FZ002": "embedding.weight"}),
+]
+
+
+def verify(folder: str, arguments: str) -> tuple[int, dict]:
+    ran = freezecheck_command("verify", *arguments.split(), "--format", "json", folder=EXAMPLES / folder)
+    assert ran.code in (0, 1), ran.err or ran.out
+    return ran.code, json.loads(ran.out)
+
+
+@pytest.mark.parametrize(("folder", "arguments"), SILENT)
+def test_a_right_example_is_silent(folder, arguments):
+    """The examples that are right end with 0 and without a warning."""
+    code, report = verify(folder, arguments)
+    assert [finding for finding in report["findings"] if finding["severity"] != "note"] == []
+    assert code == 0
+
+
+@pytest.mark.parametrize(("folder", "arguments", "codes"), FIRING)
+def test_a_wrong_example_shows_its_one_mistake(folder, arguments, codes):
+    """Each wrong example ends with 1, for its own mistake in its own tensors and nothing beside it."""
+    code, report = verify(folder, arguments)
+    loud = [finding for finding in report["findings"] if finding["severity"] != "note"]
+    assert {finding["code"] for finding in loud} == set(codes)
+    for finding in loud:
+        tensor = codes[finding["code"]]
+        assert not tensor or tensor in finding["tensors"]
+    assert code == 1
+
+
+def test_every_model_and_spec_is_run():
+    """No model and no spec lies in the examples that the tests above leave out."""
+    run = {(folder, word) for folder, arguments, *_ in [*SILENT, *FIRING] for word in arguments.split()}
+    run |= {
+        (path.parent.name, tomllib.loads(path.read_text(encoding="utf-8")).get("target"))
+        for path in EXAMPLES.glob("*/*.toml")
+    }
+    helpers = {("lenet", "lenet.py"), ("lenet", "memory.py")}
+    assert {(path.parent.name, path.name) for path in EXAMPLES.glob("*/*.[pt]*")} - helpers <= run
+
+
+def test_the_right_resnet_has_the_counts_people_know():
+    """ResNet-18 with a head for ten classes trains 5,130 of 11,181,642 parameters."""
+    _, report = verify("resnet18_head", "--spec freeze.toml")
+    assert report["summary"]["parameters"] == {"total": 11_181_642, "trainable": 5_130, "frozen": 11_176_512}
+
+
+def test_what_the_three_ways_cost_in_memory():
+    """Frozen flags below everything cost what no_grad costs; detach drops the graph only after building it."""
+    done = subprocess.run(
+        [sys.executable, "-B", "memory.py"],
+        cwd=EXAMPLES / "lenet",
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    cost = {
+        name: (int(peak), int(held)) for name, peak, held in re.findall(r"^(\w+) +(\d+) +(\d+)$", done.stdout, re.M)
+    }
+    assert list(cost) == ["plain", "per_layer", "constructor", "no_grad", "detached"]
+    assert cost["constructor"] == cost["no_grad"]
+    assert cost["per_layer"] == cost["plain"]
+    assert cost["detached"][1] == cost["no_grad"][1]
+    assert cost["no_grad"][0] * 10 < cost["detached"][0] < cost["plain"][0]
+
+
+def test_the_frozen_ways_are_as_frozen_as_they_say():
+    """An independent look: after one plain step only the tensors that the spec trains have changed."""
+    code = """
+import importlib, sys, torch
+from lenet import build_optimizer, compute_loss, example_inputs
+model = importlib.import_module(sys.argv[1]).Net()
+before = {name: p.detach().clone() for name, p in model.named_parameters()}
+optimizer = build_optimizer(model)
+compute_loss(model, example_inputs()).backward()
+optimizer.step()
+print(*sorted({name.split(".")[0] for name, p in model.named_parameters() if not p.equal(before[name])}))
+"""
+    trained = {}
+    for path in sorted((EXAMPLES / "lenet").glob("*.py")):
+        if path.stem not in ("lenet", "memory"):
+            trained[path.stem] = subprocess.run(
+                [sys.executable, "-B", "-c", code, path.stem],
+                cwd=Path(path.parent),
+                capture_output=True,
+                text=True,
+                timeout=300,
+                check=True,
+            ).stdout.split()
+    head = ["fc1", "fc2", "fc3"]
+    assert trained == {
+        "plain": ["conv1", "conv2", *head],
+        "per_layer": ["conv1", *head],
+        "constructor": head,
+        "no_grad": head,
+        "detached": head,
+    }
