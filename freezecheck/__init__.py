@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .apply import apply as apply
+    from .freezing import apply as apply
     from .check import Result as Result
     from .check import report as report
     from .check import verify as verify
@@ -22,7 +22,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Spec": "spec",
-    "apply": "apply",
+    "apply": "freezing",
     "verify": "check",
     "report": "check",
     "Result": "check",

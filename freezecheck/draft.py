@@ -13,9 +13,6 @@ from dataclasses import dataclass
 from .draft_selectors import Tree, selectors
 from .records import Description
 
-_DRIFTING = frozenset({"_NormBase", "_SpectralNorm"})
-"""Base classes of the modules whose buffers move in train mode."""
-
 
 @dataclass(frozen=True, slots=True)
 class _Lists:
@@ -97,8 +94,7 @@ def _eval_mode(tree: Tree) -> list[str]:
 
 
 def _drifts(tree: Tree, path: str) -> bool:
-    below = tree.below(path)
-    return any(_DRIFTING & set(layer.bases) and any(tree.is_buffer(name) for name in layer.tensors) for layer in below)
+    return any(layer.statistics for layer in tree.below(path))
 
 
 def _all_rest(tree: Tree, path: str) -> bool:

@@ -12,7 +12,6 @@ _PLAIN = re.compile(r"[^\s*?\[\]!:.]+(?:\.[^\s*?\[\]!:.]+)*")
 """Names that mean themselves in a selector."""
 _MANY = 4
 """From so many selectors on, one glob or `type:` reads better."""
-_MOVES_IN_TRAIN_MODE = "_NormBase"
 
 
 class Tree:
@@ -39,14 +38,12 @@ class Tree:
             self._states[path] = own.union(*(self._states[child] for child in self._children.get(path, ())))
 
     def below(self, path: str) -> Iterator[Layer]:
-        """Yield a layer and all layers of its subtree."""
+        """Yield a layer and all layers of its subtree; nothing for a tensor's name."""
+        if path not in self.layers:
+            return
         yield self.layers[path]
         for child in self._children.get(path, ()):
             yield from self.below(child)
-
-    def is_buffer(self, name: str) -> bool:
-        """Whether the tensor of this name is a buffer."""
-        return self._tensors[name].kind == "buffer"
 
     def all_are(self, path: str, trainable: bool) -> bool:
         """Whether a layer's whole subtree, or the one tensor of this name, may be selected as such."""
@@ -124,15 +121,22 @@ class Tree:
 
     def _decide(self, name: str) -> bool | None:
         tensor = self._tensors[name]
+        if tensor.kind == "parameter" and (tensor.differentiable or tensor.aliases):
+            return tensor.requires_grad
         if tensor.kind == "parameter":
-            return tensor.requires_grad if tensor.differentiable else None
-        owner = path = name.rpartition(".")[0]
-        while path and not self._parameters[path]:
-            path = path.rpartition(".")[0]
-        flags = self._parameters.get(path, frozenset())
+            return None
+        flags = frozenset[bool]().union(*(self._beside(each) for each in tensor.names))
         if len(flags) == 1:
             return next(iter(flags))
-        return True if _MOVES_IN_TRAIN_MODE in self.layers[owner].bases else None
+        # Under all its names a tied tensor must be said to do the same, and a norm's statistics move in train mode.
+        return True if flags and (tensor.aliases or name in self.layers[tensor.owner].statistics) else None
+
+    def _beside(self, name: str) -> frozenset[bool]:
+        """Flags of the parameters beside a buffer: in its layer, else in the nearest subtree that has any."""
+        path = name.rpartition(".")[0]
+        while path and not self._parameters[path]:
+            path = path.rpartition(".")[0]
+        return self._parameters.get(path, frozenset())
 
 
 def selectors(tree: Tree, *, trainable: bool) -> tuple[str, ...]:

@@ -67,7 +67,7 @@ def parse_selector(text: str) -> Pattern:
     body = text[1:] if negated else text
     if not body.strip():
         raise ValueError("is an empty selector")
-    if body != body.strip():
+    if body != body.strip() and not body.startswith("re:"):
         raise ValueError("has a space at its beginning or end")
     if body.startswith("!"):
         raise ValueError("has more than one `!`")

@@ -209,7 +209,7 @@ def _not_toml(error: Exception, name: str, text: str) -> SpecError:
         return spec_error([Mistake("not valid TOML: nested too deeply", Location(name, 1))])
     said = str(error)
     place = _TOML_PLACE.search(said)
-    line = int(place[1]) if place and place[1] else text.count("\n") + 1
+    line = int(place[1]) if place and place[1] else text.rstrip().count("\n") + 1
     column = f" (column {place[2]})" if place and place[2] else ""
     what = said[: place.start()] if place else said
     return spec_error([Mistake(f"not valid TOML: {what[:1].lower()}{what[1:]}{column}", Location(name, line))])

@@ -22,7 +22,7 @@ def toml_lines(text: str) -> dict[Path, int]:
     import tree_sitter_toml
     from tree_sitter import Language, Parser
 
-    tree = Parser(Language(tree_sitter_toml.language())).parse(text.encode())
+    tree = Parser(Language(tree_sitter_toml.language())).parse(text.encode(errors="replace"))
     found: dict[Path, int] = {}
     elements: dict[Path, int] = {}
     for path, line in _document(tree.root_node, elements):

@@ -10,6 +10,7 @@ Three things are filled, the rest is left alone:
 from __future__ import annotations
 
 import contextlib
+import difflib
 import io
 import re
 import shlex
@@ -82,7 +83,8 @@ def session(commands: Sequence[str], folder: Path) -> Iterator[str]:
             last = run(command, folder)
             if last.code not in (0, 1):
                 raise AssertionError(f"$ {line}\nended with {last.code}:\n{last.out}{last.err}")
-            yield "\n".join(text.rstrip() for text in last.out.strip("\n").splitlines()) + "\n"
+            shown = re.sub(r"\S*/site-packages/", "…/site-packages/", last.out)
+            yield "\n".join(text.rstrip() for text in shown.strip("\n").splitlines()) + "\n"
 
 
 def rule_table() -> str:
@@ -108,23 +110,39 @@ def filled(text: str, folder: Path) -> str:
 
 
 def comparable(text: str) -> str:
-    """Take out what differs between machines and releases of torch: its version, and the last digits of numbers."""
-    text = re.sub(r"\btorch \d+\.\d+\.\d+\S*", "torch VERSION", text)
-    return re.sub(r"\d\.\d+e[-+]\d+|\b0\.\d+\b", "NUMBER", text)
+    """Take out what differs between machines and releases of torch.
+
+    That is its version, the last digits of numbers, its own line numbers, and where a long line is broken, which hangs
+    on all these.
+    """
+    text = re.sub(r"\btorch\s+\d+\.\d+\.\d+[^\s;]*", "torch VERSION", text)
+    text = re.sub(r"(/site-packages/\S+?\.py):\d+", r"\1:LINE", text)
+    text = re.sub(r"\b\d\.\d+e[-+]\d+\b|\b0\.\d+\b", "NUMBER", text)
+    return re.sub(r"\s+", " ", text)
+
+
+def difference(path: Path) -> str:
+    """Return what in a README is not as the program says it now, line by line; empty when nothing is."""
+    old = path.read_text(encoding="utf-8")
+    new = filled(old, path.parent)
+    if comparable(new) == comparable(old):
+        return ""
+    return "\n".join(difflib.unified_diff(old.splitlines(), new.splitlines(), "written", "said", lineterm=""))
 
 
 def main(arguments: Sequence[str]) -> int:
     """Write the READMEs anew, or say which would change."""
     stale = 0
     for path in READMES:
-        old = path.read_text(encoding="utf-8")
-        new = filled(old, path.parent)
-        if comparable(new) == comparable(old):
+        changed = difference(path)
+        if not changed:
             continue
         stale = 1
         print(f"{path.relative_to(ROOT)} {'written' if '--write' in arguments else 'is stale'}")
         if "--write" in arguments:
-            path.write_text(new, encoding="utf-8")
+            path.write_text(filled(path.read_text(encoding="utf-8"), path.parent), encoding="utf-8")
+        else:
+            print(changed)
     return 0 if "--write" in arguments else stale
 
 

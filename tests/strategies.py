@@ -115,16 +115,36 @@ def lists(model: Description) -> st.SearchStrategy[list[str]]:
 
 
 KEYS = st.sampled_from(
-    ("target", "trainable", "frozen", "rest", "eval", "optimizer", "inputs", "loss", "steps", "ignore", "expect", "phase")
+    (
+        "target",
+        "trainable",
+        "frozen",
+        "rest",
+        "eval",
+        "optimizer",
+        "inputs",
+        "loss",
+        "steps",
+        "ignore",
+        "expect",
+        "phase",
+    )
 )
-SCALARS = st.one_of(st.integers(-1, 5), st.booleans(), st.just(1.5), st.sampled_from(("", "fc", "frozen", "FZ4", "FZx")))
+SCALARS = st.one_of(
+    st.integers(-1, 5), st.booleans(), st.just(1.5), st.sampled_from(("", "fc", "frozen", "FZ4", "FZx"))
+)
 TABLES = st.dictionaries(
     st.sampled_from(("shape", "dtype", "low", "name", "lr", "frozen_parameters", "typo")),
     st.one_of(SCALARS, st.just("float32"), st.lists(st.integers(0, 3), max_size=3)),
     max_size=3,
 )
 RIGHT_TABLES = st.sampled_from(
-    ({"shape": [2, 3]}, {"shape": [1], "dtype": "int64", "low": 0}, {"name": "SGD", "lr": 0.1}, {"frozen_parameters": 3})
+    (
+        {"shape": [2, 3]},
+        {"shape": [1], "dtype": "int64", "low": 0},
+        {"name": "SGD", "lr": 0.1},
+        {"frozen_parameters": 3},
+    )
 )
 VALUES = st.one_of(
     SCALARS,

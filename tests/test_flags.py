@@ -27,7 +27,9 @@ F, T, U = Expected.FROZEN, Expected.TRAINABLE, Expected.UNCHECKED
         pytest.param((parameter("bn.weight", False), buffer("bn.mean")), (F, F), id="a frozen owner"),
         pytest.param((parameter("bn.weight", True), buffer("bn.mean")), (T, U), id="a training owner"),
         pytest.param(
-            (parameter("bn.weight", False), parameter("bn.bias", True), buffer("bn.mean")), (F, T, U), id="a mixed owner"
+            (parameter("bn.weight", False), parameter("bn.bias", True), buffer("bn.mean")),
+            (F, T, U),
+            id="a mixed owner",
         ),
         pytest.param(
             (parameter("a.bn.weight", True), parameter("a.conv.weight", False), buffer("a.bn.mean")),

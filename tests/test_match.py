@@ -6,9 +6,9 @@ import random
 from functools import cache
 
 import pytest
+from handmade import model, prefixes
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from handmade import model, prefixes
 from strategies import lists, models, paths
 
 from freezecheck.errors import SpecError
@@ -82,7 +82,7 @@ def oracle(description: Description, text: str) -> set[str] | None:
 
 @given(st.data())
 def test_a_path_selects_what_the_oracle_selects(data: st.DataObject) -> None:
-    """Paths, globs, indices and slices select exactly the names that a letter-by-letter search finds, or are refused."""
+    """Paths, globs, indices and slices select what a letter-by-letter search finds, or are refused where it is."""
     description = data.draw(models(tied=False))
     text = data.draw(paths(description))
     wanted = oracle(description, text)
@@ -120,7 +120,9 @@ def test_lists_and_precedence_follow_the_oracle(data: st.DataObject) -> None:
 def test_the_order_within_a_list_is_nothing(data: st.DataObject, shuffled: random.Random) -> None:
     """However a list is ordered, the plan says the same, and covers every tensor exactly once."""
     description = data.draw(models())
-    keys = {key: data.draw(lists(description)) for key in ("trainable", "frozen", "unchecked", "buffers_may_move", "eval")}
+    keys = {
+        key: data.draw(lists(description)) for key in ("trainable", "frozen", "unchecked", "buffers_may_move", "eval")
+    }
     other = {key: shuffled.sample(texts, len(texts)) for key, texts in keys.items()}
     try:
         one = match(Spec.of(**keys), description)
@@ -130,7 +132,11 @@ def test_the_order_within_a_list_is_nothing(data: st.DataObject, shuffled: rando
         return
     two = match(Spec.of(**other), description)
     assert list(one.expected) == [tensor.name for tensor in description.tensors]
-    assert (one.expected, one.buffers_may_move, one.eval_layers) == (two.expected, two.buffers_may_move, two.eval_layers)
+    assert (one.expected, one.buffers_may_move, one.eval_layers) == (
+        two.expected,
+        two.buffers_may_move,
+        two.eval_layers,
+    )
     assert {u.selector for u in one.unmatched} == {u.selector for u in two.unmatched}
     assert [c.tensor for c in one.contradictions] == [c.tensor for c in two.contradictions]
 
@@ -213,6 +219,16 @@ class TestSelectors:
         """After a glob, modules without the item are passed over as long as one has it."""
         net = model("a.0.weight", "b.0.weight", "b.1.weight", items={"a": 1, "b": 2})
         assert expected(net, trainable=["*[1]"]) == "FFT"
+        nested = model("a.0.x.0.weight", "b.0.x.0.weight", "b.0.x.1.weight")
+        indexed = {"a": 1, "b": 1, "a.0.x": 1, "b.0.x": 2}
+        assert expected(model(*nested.by_name, items=indexed), trainable=["?[0].x[1]"]) == "FFT"
+
+    @pytest.mark.parametrize("text", ["blocks?0", "a", "a?b"])
+    def test_components_hold(self, text: str) -> None:
+        """`?` is no dot, and a name that merely begins alike is not below."""
+        net = model("a.weight", "a-b.weight", "a!.weight", "blocks.0.weight")
+        wanted = {"blocks?0": "FFFF", "a": "TFFF", "a?b": "FTFF"}[text]
+        assert expected(net, trainable=[text]) == wanted
 
 
 class TestRest:

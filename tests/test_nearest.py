@@ -75,7 +75,7 @@ def test_hint(text: str, key: str, hint: str) -> None:
 
 @given(st.data())
 def test_offers_select_something(data: st.DataObject) -> None:
-    """Every offer for a tensor list, put in the selector's place, selects something (or is a module without tensors)."""
+    """Every offer for a tensor list, selects something (or is a module without tensors)."""
     net = data.draw(models())
     bare = {layer.name for layer in net.layers}
     try:

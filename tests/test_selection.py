@@ -66,7 +66,9 @@ def test_eval_never_reaches_what_is_taken_away(data: st.DataObject) -> None:
     left = wanted - refused
     whole = {path for path in left if below((path,), net) <= left}
     assert below(plan.eval_layers, net) == {path for start in whole for path in below((start,), net)}
-    assert not any(one != other and other in below((one,), net) for one in plan.eval_layers for other in plan.eval_layers)
+    assert not any(
+        one != other and other in below((one,), net) for one in plan.eval_layers for other in plan.eval_layers
+    )
 
 
 def below(paths: tuple[str, ...], net: Description) -> set[str]:

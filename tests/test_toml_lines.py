@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import dataclass, field
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,69 +15,65 @@ leaves = st.sampled_from(("1", "true", '"s"', "'''two\nlines'''", '"""three\n\n 
 gaps = st.sampled_from(("", " ", "\n", " # comment, [ = \n", "\n\n"))
 
 
-class Text:
-    """A TOML text that is written piece by piece, and where each path stood."""
+@dataclass
+class Writer:
+    """Writes a random TOML text and notes where each path stands."""
 
-    def __init__(self) -> None:
-        self.text = ""
-        self.lines: dict[Path, int] = {}
+    draw: st.DrawFn
+    text: str = ""
+    lines: dict[Path, int] = field(default_factory=dict)
 
-    def write(self, piece: str) -> None:
-        self.text += piece
+    def mark(self, *path: str | int) -> None:
+        self.lines.setdefault(path, self.text.count("\n") + 1)
 
-    def mark(self, path: Path) -> None:
-        self.lines[path] = self.text.count("\n") + 1
+    def value(self, path: Path, depth: int = 0) -> None:
+        form = self.draw(st.sampled_from(("leaf", "list", "table"))) if depth < 2 else "leaf"
+        if form == "leaf":
+            self.text += self.draw(leaves)
+        elif form == "list":
+            self.text += "["
+            for position in range(self.draw(st.integers(0, 3))):
+                self.text += self.draw(gaps)
+                self.mark(*path, position)
+                self.value((*path, position), depth + 1)
+                self.text += self.draw(gaps) + ","
+            self.text += self.draw(gaps) + "]"
+        else:
+            self.text += "{ "
+            for number, key in enumerate(self.draw(st.lists(keys, max_size=2, unique=True))):
+                self.text += ", " if number else ""
+                self.pair(path, key, depth + 1)
+            self.text += " }"
+
+    def pair(self, path: Path, key: str, depth: int = 0) -> None:
+        inner = (*path, plain(key))
+        self.mark(*inner)
+        self.text += f"{key} = "
+        self.value(inner, depth)
+
+    def block(self, *path: str | int) -> None:
+        for key in self.draw(st.lists(keys, max_size=3, unique=True)):
+            self.pair(path, key)
+            self.text += self.draw(st.sampled_from(("\n", "  # said = [why]\n", "\n\n")))
+
+    def header(self, text: str, *path: str | int) -> None:
+        for end in range(1, len(path) + 1):
+            self.mark(*path[:end])
+        self.text += f"{text}\n"
+        self.block(*path)
 
 
 @st.composite
-def texts(draw: st.DrawFn) -> Text:
-    out = Text()
-
-    def value(path: Path, depth: int) -> None:
-        form = draw(st.sampled_from(("leaf", "list", "table"))) if depth < 2 else "leaf"
-        if form == "leaf":
-            out.write(draw(leaves))
-        elif form == "list":
-            out.write("[")
-            for position in range(draw(st.integers(0, 3))):
-                out.write(draw(gaps))
-                out.mark((*path, position))
-                value((*path, position), depth + 1)
-                out.write(draw(gaps) + ",")
-            out.write(draw(gaps) + "]")
-        else:
-            out.write("{ ")
-            for number, key in enumerate(draw(st.lists(keys, max_size=2, unique=True))):
-                out.write(", " if number else "")
-                pair(path, key, depth + 1)
-            out.write(" }")
-
-    def pair(path: Path, key: str, depth: int) -> None:
-        inner = (*path, plain(key))
-        out.mark(inner)
-        out.write(f"{key} = ")
-        value(inner, depth)
-
-    def block(path: Path) -> None:
-        for key in draw(st.lists(keys, max_size=3, unique=True)):
-            pair(path, key, 0)
-            out.write(draw(st.sampled_from(("\n", "  # said = [why]\n", "\n\n"))))
-
-    block(())
+def texts(draw: st.DrawFn) -> Writer:
+    """A text with keys at the top, tables, and arrays of tables with tables in them."""
+    out = Writer(draw)
+    out.block()
     for number in range(draw(st.integers(0, 2))):
-        out.mark(("t", f"n{number}"))
-        out.lines.setdefault(("t",), out.lines["t", f"n{number}"])
-        out.write(f"[t.n{number}]\n")
-        block(("t", f"n{number}"))
+        out.header(f"[t.n{number}]", "t", f"n{number}")
     for number in range(draw(st.integers(0, 3))):
-        out.mark(("many", number))
-        out.lines.setdefault(("many",), out.lines["many", number])
-        out.write("[[many]] # one more\n")
-        block(("many", number))
+        out.header("[[many]] # one more", "many", number)
         if draw(st.booleans()):
-            out.mark(("many", number, "sub"))
-            out.write("[many.sub]\n")
-            block(("many", number, "sub"))
+            out.header("[many.sub]", "many", number, "sub")
     return out
 
 
@@ -86,7 +83,7 @@ def plain(key: str) -> str:
 
 
 @given(texts())
-def test_every_path_has_its_line(written: Text) -> None:
+def test_every_path_has_its_line(written: Writer) -> None:
     """Keys, elements, inline tables, tables and arrays of tables stand on the lines where they were written."""
     tomllib.loads(written.text)
     assert toml_lines(written.text) == written.lines

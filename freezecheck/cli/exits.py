@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
@@ -11,6 +10,7 @@ from typing import Any, NoReturn
 import click
 
 from ..errors import FreezecheckError, UsageError
+from .output import to_stdout
 
 COULD_NOT_CHECK = 2
 BUG = 3
@@ -37,9 +37,6 @@ class ExitCodes(click.Group):
             return COULD_NOT_CHECK
         except (click.Abort, KeyboardInterrupt):
             click.echo("freezecheck: interrupted, nothing was decided", err=True)
-            return COULD_NOT_CHECK
-        except BrokenPipeError:
-            _drop_stdout()
             return COULD_NOT_CHECK
         except Exception as error:
             _show_bug(error)
@@ -79,7 +76,7 @@ def _in_the_format(error: FreezecheckError, words: Sequence[str]) -> None:
 
     renderer = renderers().get(_format_in(words))
     if renderer is not None and renderer.error is not None:
-        click.echo(renderer.error(error), nl=False)
+        to_stdout(renderer.error(error))
 
 
 def _format_in(words: Sequence[str]) -> str:
@@ -93,11 +90,6 @@ def _format_in(words: Sequence[str]) -> str:
 
 def _has(words: Sequence[str], letter: str, long: str) -> bool:
     return any(word == long or (word[:1] == "-" and word[1:2] != "-" and letter in word[1:]) for word in words)
-
-
-def _drop_stdout() -> None:
-    """The reader went away: leave nothing in the buffer that Python would complain about at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _show_bug(error: Exception) -> None:

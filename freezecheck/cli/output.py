@@ -50,7 +50,7 @@ class Output:
     def write(self, text: str) -> None:
         """Write the text, in UTF-8 to a file."""
         if self._path is None:
-            _to_stdout(text)
+            to_stdout(text)
             return
         try:
             with open(self._draft or self._path, "w", encoding="utf-8") as file:
@@ -77,8 +77,15 @@ class Output:
         return 0o666 & ~umask
 
 
-def _to_stdout(text: str) -> None:
-    """Write to stdout; a character that its encoding lacks becomes a question mark rather than an error."""
+def to_stdout(text: str) -> None:
+    """Write to stdout; a character that its encoding lacks becomes a question mark rather than an error.
+
+    A reader that went away, as `| head` does, is no error either: the exit code stays what was found.
+    """
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is left in the buffer must go somewhere, or Python complains about it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UsageError
+from .output import to_stdout
 
 if TYPE_CHECKING:
     from ..records import Rule
@@ -28,12 +29,12 @@ def rule(code: str | None, json_schema: str | None) -> None:
     if code in ("report", "spec") and json_schema:
         json_schema, code = code, None
     if json_schema:
-        click.echo(_schema(json_schema), nl=False)
+        to_stdout(_schema(json_schema))
         return
     found = matching(code or "")
     if not found:
         raise UsageError(unknown(code or ""), hint="`freezecheck rule` lists all.")
-    click.echo(_explained(found[0]) if found[0].code == (code or "").upper() else _listed(found))
+    to_stdout(_explained(found[0]) if code and len(found) == 1 else _listed(found))
 
 
 def matching(start: str) -> list[Rule]:
@@ -66,10 +67,10 @@ def _pretty(schema: dict[str, Any]) -> str:
 
 
 def _explained(one: Rule) -> str:
-    return f"{one.code} {one.name} ({one.severity.value})\n\n{one.doc.strip()}"
+    return f"{one.code} {one.name} ({one.severity.value})\n\n{one.doc.strip()}\n"
 
 
 def _listed(found: list[Rule]) -> str:
     rows = [(one.code, one.severity.value, one.name) for one in found]
     lines = [f"{code}  {severity:<7}  {name}" for code, severity, name in rows]
-    return "\n".join([*lines, "", "`freezecheck rule CODE` explains one."])
+    return "\n".join([*lines, "", "`freezecheck rule CODE` explains one.", ""])

@@ -2,6 +2,7 @@
 
 from .declared import Declared, declared, of_shape, said_of
 from .explain import explain_shape_failure
-from .infer import Found, infer
+from .found import Found
+from .infer import infer
 
 __all__ = ["Declared", "Found", "declared", "explain_shape_failure", "infer", "of_shape", "said_of"]

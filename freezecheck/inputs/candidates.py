@@ -18,7 +18,7 @@ _SIDES = (64, 32, 224, 28, 96, 128, 256, 299, 227, 48, 112, 160, 192, 384, 512, 
 _GREY_SIDES = (28, 32, *(side for side in _SIDES if side not in (28, 32)))
 _LATENT_SIDES = (1, 4, 8, *(side for side in _SIDES if side not in (1, 4, 8)))
 _SAMPLES = (64, 128, 100, 256, 512, 1000, 1024, 4096, 16000, 16384, 44100, 32, 16, 8, 1)
-_TOKENS = (16, 8, 32, 64, 100, 128, 256, 512, 1024, 4, 1)
+_TOKENS = (16, 8, 32, 64, 100, 128, 256, 512, 1024, 4)
 _FRAMES = (8, 16)
 _ONCE = (1,)
 _MOST_LAYERS = 4
@@ -54,7 +54,7 @@ class Family:
 def families(model: nn.Module, *, ids_first: bool = False) -> list[Family]:
     """Return what the first layers suggest, in the order to try; ids first where forward's argument is named so."""
     floats = name_of(next((p.dtype for p in model.parameters() if p.dtype.is_floating_point), torch.float32))
-    lengths = tuple(dict.fromkeys((*_TOKENS, *_lengths(model))))
+    lengths = tuple(dict.fromkeys((*_TOKENS, *_lengths(model), 1)))
     found: list[Family] = []
     kinds: set[object] = set()
     for path, layer in model.named_modules():
@@ -77,22 +77,11 @@ def _key(layer: nn.Module) -> object:
 
 
 def _suggested(layer: nn.Module, lengths: tuple[int, ...]) -> Iterator[Suggestion]:
-    n = BATCH
     match layer:
-        case nn.Embedding() | nn.EmbeddingBag():
-            yield (n, None), lengths
-            yield (n,), _ONCE
-        case nn.RNNBase():
-            yield (n, None, layer.input_size) if layer.batch_first else (None, n, layer.input_size), lengths
-        case nn.RNNCellBase():
-            yield (n, layer.input_size), _ONCE
-        case nn.MultiheadAttention():
-            yield (n, None, layer.embed_dim), lengths
-        case nn.LayerNorm():
-            yield (n, *layer.normalized_shape), _ONCE
-            yield (n, None, *layer.normalized_shape), lengths
         case nn.modules.batchnorm._NormBase() if layer.num_features:
-            dimensions = next((d for d in (1, 2, 3) if f"{d}d" in type(layer).__name__), 2)
+            dimensions = _dimensions_in_name(layer) or 2
+            if dimensions == 1:
+                yield (BATCH, layer.num_features), _ONCE
             yield from _by_channels(layer.num_features, dimensions)
         case nn.GroupNorm():
             yield from _by_channels(layer.num_channels, 2)
@@ -100,8 +89,27 @@ def _suggested(layer: nn.Module, lengths: tuple[int, ...]) -> Iterator[Suggestio
             yield from _by_channels(layer.in_channels, len(layer.kernel_size), latent=layer.transposed)
         case nn.Linear() if layer.in_features:
             yield from _by_features(layer.in_features, lengths)
+        case nn.Embedding() | nn.EmbeddingBag() | nn.RNNBase() | nn.RNNCellBase() | nn.MultiheadAttention():
+            yield from _of_a_sequence(layer, lengths)
+        case nn.LayerNorm():
+            yield (BATCH, *layer.normalized_shape), _ONCE
+            yield (BATCH, None, *layer.normalized_shape), lengths
         case _:
             yield from _by_parameter(layer, lengths)
+
+
+def _of_a_sequence(layer: nn.Module, lengths: tuple[int, ...]) -> Iterator[Suggestion]:
+    match layer:
+        case nn.RNNBase():
+            features = layer.input_size
+            yield (BATCH, None, features) if layer.batch_first else (None, BATCH, features), lengths
+        case nn.RNNCellBase():
+            yield (BATCH, layer.input_size), _ONCE
+        case nn.MultiheadAttention():
+            yield (BATCH, None, layer.embed_dim), lengths
+        case _:
+            yield (BATCH, None), lengths
+            yield (BATCH,), _ONCE
 
 
 def _by_channels(channels: int, dimensions: int, *, latent: bool = False) -> Iterator[Suggestion]:
@@ -136,7 +144,7 @@ def _by_parameter(layer: nn.Module, lengths: tuple[int, ...]) -> Iterator[Sugges
     if first is None:
         return
     if is_lazy(first):
-        dimensions = next((d for d in (1, 2, 3) if f"{d}d" in type(layer).__name__), 0)
+        dimensions = _dimensions_in_name(layer)
         yield from _by_channels(3, dimensions) if dimensions else iter([((BATCH, 16), _ONCE)])
         return
     shape = tuple(first.shape)
@@ -146,8 +154,13 @@ def _by_parameter(layer: nn.Module, lengths: tuple[int, ...]) -> Iterator[Sugges
         yield from _by_features(features, lengths)
 
 
+def _dimensions_in_name(layer: nn.Module) -> int:
+    """The dimensions that a class such as BatchNorm1d or LazyConv2d is for; 0 where its name says nothing."""
+    return next((d for d in (1, 2, 3) if f"{d}d" in type(layer).__name__), 0)
+
+
 def _lengths(model: nn.Module) -> Iterator[int]:
-    """Lengths that positional tensors (1, length, features) or (length, features) ask for, also without a class token."""
+    """Lengths that positional tensors (1, length, features) ask for, and those without a class token."""
     for module in model.modules():
         if next(module.children(), None) is None:
             continue

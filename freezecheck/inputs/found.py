@@ -14,4 +14,6 @@ class Found:
     make: Callable[[], Any]
     """Draws them anew: a Tensor, a tuple (positional) or a dict (keyword)."""
     said: str
-    """Such as `float32[2, 1, 28, 28], found from conv1 and fc1`."""
+    """Such as `float32[2, 1, 28, 28], found from the shape of conv1`."""
+    sure: bool = False
+    """Not to be tried: a trial could not run on the meta device and would take as long as the probe."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .declared import said_of
 from .found import Found
-from .libraries import parameters_of
+from .signature import parameters_of
 
 _LENGTH = 16
 """Tokens of a text, where the model has room for so many."""

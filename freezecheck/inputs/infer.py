@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ProbeError
@@ -17,8 +16,11 @@ from .trial import Trials
 if TYPE_CHECKING:
     from torch import nn
 
+_SURELY = 2
+"""Of inputs that a library promises, so many are tried for real when the meta device refused them."""
 
-def infer(model: nn.Module, known: Mapping[str, Any] = {}) -> Found:  # noqa: B006 - a Mapping is only read
+
+def infer(model: nn.Module, known: Mapping[str, Any] = {}) -> Found:
     """Return random inputs, a batch of two, that the model's forward takes.
 
     What a library says of its own models comes first, then the configuration of a transformers model, then shapes
@@ -28,12 +30,11 @@ def infer(model: nn.Module, known: Mapping[str, Any] = {}) -> Found:  # noqa: B0
     """
     trials = Trials(model)
     with users_code("searching for example inputs, the model's forward", ProbeError):
-        for found in chain(known_inputs(model, known), transformers_inputs(model)):
-            if _is_detection(found) or trials.accepts(found.make):
+        said_to_fit = [*known_inputs(model, known), *transformers_inputs(model)]
+        for found in said_to_fit:
+            if found.sure or trials.accepts(found.make):
+                return found
+        for found in said_to_fit[:_SURELY]:
+            if trials.accepts(found.make, for_real=True):
                 return found
         return search(model, trials)
-
-
-def _is_detection(found: Found) -> bool:
-    """Boxes are compared by value, which the meta device cannot, and a trial for real takes as long as the probe."""
-    return "one box each" in found.said

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,6 +13,8 @@ from .found import Found
 
 _OWN_SIDES = {"inception": 299, "raft": 128}
 """Sides of an image where torchvision's are not 224, by the beginning of the name."""
+_LONG_VIDEOS = ("mvit", "s3d", "swin")
+"""Video models that want sixteen frames of 224; the others take eight of 112."""
 
 
 def known_inputs(model: nn.Module, known: Mapping[str, Any]) -> Iterator[Found]:
@@ -49,14 +50,12 @@ def _torchvision(model: nn.Module, name: str) -> Iterator[Found]:
     side = next((side for start, side in _OWN_SIDES.items() if name.startswith(start)), 224)
     side = getattr(model, "image_size", side)
     one = Declared((2, 3, side, side), _dtype(model))
+    inputs = [one, one] if family == "optical_flow" else [one]
     if family == "video":
-        shapes = [(2, 3, 8, 112, 112), (2, 3, 16, 112, 112), (2, 3, 16, 224, 224)]
-        several = [[Declared(shape, _dtype(model))] for shape in shapes]
-    else:
-        several = [[one, one]] if family == "optical_flow" else [[one]]
-    for inputs in several:
-        found = declared(inputs)
-        yield Found(found.make, f"{found.said}, torchvision's own size for {name}")
+        shape = (2, 3, 16, 224, 224) if name.startswith(_LONG_VIDEOS) else (2, 3, 8, 112, 112)
+        inputs = [Declared(shape, _dtype(model))]
+    found = declared(inputs)
+    yield Found(found.make, f"{found.said}, torchvision's own size for {name}")
 
 
 def _detection(model: nn.Module, name: str) -> Found:
@@ -79,16 +78,9 @@ def _detection(model: nn.Module, name: str) -> Found:
     def make() -> Any:
         return [torch.rand(3, 64, 64) for _ in range(2)], [target() for _ in range(2)]
 
-    return Found(make, f"a list of 2 × float32[3, 64, 64] with one box each, as {name} of torchvision takes them")
+    said = f"a list of 2 × float32[3, 64, 64] with one box each, as {name} of torchvision takes them"
+    return Found(make, said, sure=True)
 
 
 def _dtype(model: nn.Module) -> str:
     return name_of(next((p.dtype for p in model.parameters() if p.dtype.is_floating_point), torch.float32))
-
-
-def parameters_of(model: nn.Module) -> dict[str, inspect.Parameter]:
-    """The parameters of the model's forward, by name; none where there is no Python signature."""
-    try:
-        return dict(inspect.signature(model.forward).parameters)
-    except (TypeError, ValueError):
-        return {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from inspect import Parameter
@@ -16,15 +17,19 @@ from .candidates import BATCH, Family, families
 from .declared import Declared, said_of
 from .explain import Refusal
 from .found import Found
-from .libraries import parameters_of
+from .signature import parameters_of
 from .trial import Trials, keeps_batch
 
 HINT = (
     "give the shape: --input-shape 2,3,224,224, or inputs = { shape = [2, 3, 224, 224] } in the spec, "
     "or define example_inputs() beside the model"
 )
-_MISMATCH = re.compile(r"\(\d+x(\d+) and (\d+)x\d+\)|got \[\d+, (\d+)\] X \[(\d+), \d+\]")
+_OTHER_HINT = "forward wants something other than tensors: define example_inputs() beside the model, which returns it"
+_NO_TENSOR = re.compile(r"'Tensor' object has no attribute|invalid data type 'str'|indices must be integers")
+_FEATURES = re.compile(r"\(\d+x(\d+) and (\d+)x\d+\)|got \[\d+, (\d+)\] X \[(\d+), \d+\]")
 """What torch says, on the CPU and on the meta device, when a Linear is given another number of features."""
+_VIEW = re.compile(r"shape '\[([-\d, ]+)\]' is invalid for input of size (\d+)")
+"""What it says of a `view` that cannot be."""
 _LARGEST = 2048
 _MOST_TRIALS = 160
 _PAIR_SIZES = 3
@@ -103,24 +108,35 @@ def _role(name: str, first: Declared) -> Callable[[], Tensor] | None:
 def _solved(names: list[str], family: Family, refused: Callable[[], list[Refusal]]) -> Iterator[Found]:
     """Halve the range of sizes until the Linear behind a flatten gets as many features as it wants."""
     low, high = 1, _LARGEST
-    if None not in family.template or not any(_MISMATCH.search(refusal.words) for refusal in refused()):
+    if None not in family.template or all(_excess(refusal.words) is None for refusal in refused()):
         return
     while low <= high:
         size = (low + high) // 2
         before = len(refused())
         yield _found(names, family, [family.at(size)] * len(names))
         new = refused()[before:]
-        mismatch = _MISMATCH.search(new[-1].words) if new else None
-        given, wanted = (int(n) for n in mismatch.groups() if n) if mismatch else (0, 1)
-        low, high = (low, size - 1) if given > wanted else (size + 1, high)
+        too_large = bool(new) and (_excess(new[-1].words) or 0) > 0
+        low, high = (low, size - 1) if too_large else (size + 1, high)
+
+
+def _excess(words: str) -> int | None:
+    """By how many features a flattened sample was larger than its Linear or `view` wanted; None of other refusals."""
+    if found := _FEATURES.search(words):
+        given, wanted = (int(n) for n in found.groups() if n)
+        return given - wanted
+    if found := _VIEW.search(words):
+        lengths = [int(n) for n in found[1].split(",")]
+        return int(found[2]) - abs(math.prod(lengths)) * (BATCH if -1 in lengths else 1)
+    return None
 
 
 def _failure(model: nn.Module, names: list[str], refused: list[Refusal]) -> ProbeError:
     what = f"no example inputs were found for {type(model).__name__}: forward({', '.join(names)})"
     if not refused:
         return ProbeError(f"{what} has no layer that says what it takes", hint=HINT)
+    hint = _OTHER_HINT if any(_NO_TENSOR.search(refusal.words) for refusal in refused) else HINT
     lines = [f"  {refusal.given}\n    refused by {refusal}" for refusal in _telling(refused)]
-    return ProbeError(f"{what} took none of {len(refused)} shapes, such as\n" + "\n".join(lines), hint=HINT)
+    return ProbeError(f"{what} took none of {len(refused)} shapes, such as\n" + "\n".join(lines), hint=hint)
 
 
 def _telling(refused: list[Refusal]) -> list[Refusal]:

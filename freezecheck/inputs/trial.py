@@ -6,7 +6,7 @@ import copy
 import io
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from typing import Any
 
 import torch
@@ -17,7 +17,9 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from ..errors import ProbeError
 from ..guard import said
+from ..loaders._nearest import perhaps
 from ..places import frames_of, raised_at
+from ._attributes import attributes_kept
 from .explain import Refusal, refusal
 
 _REAL_TRIALS = 24
@@ -30,19 +32,21 @@ class Trials:
     def __init__(self, model: nn.Module) -> None:
         inner = getattr(model, "_orig_mod", model)
         self._model: nn.Module = inner if isinstance(inner, nn.Module) else model
-        self._lazy = any(is_lazy(t) for t in (*self._model.parameters(), *self._model.buffers()))
-        self._on_meta = not self._lazy and not isinstance(self._model, torch.jit.ScriptModule)
+        lazy = any(is_lazy(t) for t in (*self._model.parameters(), *self._model.buffers()))
+        self._on_a_copy = lazy or isinstance(self._model, torch.jit.ScriptModule)
+        """A lazy layer would take the trial's shape for good; a script cannot be given other tensors."""
+        self._on_meta = not self._on_a_copy
         self._real_left = _REAL_TRIALS
         self.refused: list[Refusal] = []
         self.output: Any = None
         """What the last accepted forward returned."""
 
-    def accepts(self, make: Callable[[], Any]) -> bool:
+    def accepts(self, make: Callable[[], Any], *, for_real: bool = False) -> bool:
         """Whether the forward runs on what `make` makes; a refusal is kept, with the layer and its words.
 
         Raises ProbeError when the forward is broken whatever its input: it is missing, or misspells a name.
         """
-        if self._on_meta:
+        if self._on_meta and not for_real:
             with torch.device("meta"):
                 inputs = _to_meta(make())
             error = self._forward(inputs, self._meta_forward)
@@ -52,7 +56,7 @@ class Trials:
                 return self._refuse(inputs, error)
         if not self._real_left:
             return False
-        self._on_meta = False
+        self._on_meta = self._on_meta and for_real
         self._real_left -= 1
         inputs = make()
         error = self._forward(inputs, self._real_forward)
@@ -60,7 +64,8 @@ class Trials:
 
     def _forward(self, inputs: Any, run: Callable[[Any], Any]) -> Exception | None:
         try:
-            with torch.no_grad(), _silent(), _attributes_kept(self._model):
+            kept = nullcontext() if self._on_a_copy else attributes_kept(self._model)
+            with torch.no_grad(), _silent(), kept:
                 self.output = run(inputs)
         except Exception as error:
             return error
@@ -74,16 +79,18 @@ class Trials:
     def _real_forward(self, inputs: Any) -> Any:
         device = next((t.device for _, t in _named_tensors(self._model)), torch.device("cpu"))
         inputs = tree_map(lambda x: x.to(device) if isinstance(x, Tensor) else x, inputs)
-        if self._lazy:
-            return _call(copy.deepcopy(self._model), {}, inputs)
-        if isinstance(self._model, torch.jit.ScriptModule):
+        if self._on_a_copy:
             return _call(copy.deepcopy(self._model), {}, inputs)
         return _call(self._model, {name: buffer.clone() for name, buffer in self._model.named_buffers()}, inputs)
 
     def _refuse(self, inputs: Any, error: Exception) -> bool:
         if _broken_anyway(error):
-            doing = f"the forward of {type(self._model).__name__} {said(error)}"
-            raise ProbeError(doing, location=raised_at(error), frames=frames_of(error)) from error
+            name = type(self._model).__name__
+            if isinstance(error, NotImplementedError):
+                alike = perhaps("forward", vars(type(self._model)))
+                raise ProbeError(f"{name} defines no forward", hint=alike) from error
+            what = f"the forward of {name} {said(error)}"
+            raise ProbeError(what, location=raised_at(error), frames=frames_of(error)) from error
         self.refused.append(refusal(self._model, inputs, error))
         return False
 
@@ -111,7 +118,7 @@ def _broken_anyway(error: Exception) -> bool:
     """Whether no input could have helped. An attribute that a Tensor lacks means that no tensor was wanted."""
     if isinstance(error, AttributeError):
         return not str(error).startswith(("'Tensor'", "'tuple'", "'list'", "'NoneType'"))
-    missing = isinstance(error, NotImplementedError) and "forward" in str(error)
+    missing = isinstance(error, NotImplementedError) and 'missing the required "forward"' in str(error)
     return missing or isinstance(error, NameError | ImportError)
 
 
@@ -121,29 +128,6 @@ def _silent() -> Iterator[None]:
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-@contextmanager
-def _attributes_kept(model: nn.Module) -> Iterator[None]:
-    """Put back what a forward assigns to its modules: a cached activation would stay behind on the meta device."""
-    saved = [
-        (module, dict(module.__dict__), [dict(module.__dict__[inner]) for inner in _INNER])
-        for module in model.modules()
-    ]
-    try:
-        yield
-    finally:
-        for module, attributes, inner in saved:
-            for name in set(module.__dict__) - set(attributes):
-                del module.__dict__[name]
-            module.__dict__.update(attributes)
-            for name, before in zip(_INNER, inner, strict=True):
-                if module.__dict__[name] != before or list(module.__dict__[name]) != list(before):
-                    module.__dict__[name].clear()
-                    module.__dict__[name].update(before)
-
-
-_INNER = ("_parameters", "_buffers", "_modules")
 
 
 def keeps_batch(output: Any, batch: int) -> bool:

@@ -6,6 +6,7 @@ import random
 import sys
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -22,7 +23,9 @@ _CONTAINERS = _MAPPINGS | _SEQUENCES | {set, tuple}
 class Record(Protocol):
     """Something that was recorded and can be put back."""
 
-    what: str
+    @property
+    def what(self) -> str:
+        """As a message calls it."""
 
     def restore(self) -> None:
         """Put it back; doing so twice does no harm."""
@@ -173,8 +176,5 @@ def global_hooks() -> Iterable[Record]:
             if type(value) in _CONTAINERS:
                 yield Contents(f"{name}.{attribute}", value)
             else:
-                yield Switch(
-                    f"{name}.{attribute}",
-                    lambda module=module, attribute=attribute: getattr(module, attribute),
-                    lambda old, module=module, attribute=attribute: setattr(module, attribute, old),
-                )
+                read, write = partial(getattr, module, attribute), partial(setattr, module, attribute)
+                yield Switch(f"{name}.{attribute}", read, write)

@@ -41,7 +41,7 @@ def _weights() -> Tensor:
     def draw(bits: int, count: int) -> Tensor:
         return torch.randint(0, 2**bits, (count,), generator=generator, dtype=torch.int64, device="cpu")
 
-    low = draw(32, 2 * _ROW).unique()
+    low: Tensor = torch.unique(draw(32, 2 * _ROW))
     low = low[torch.randperm(len(low), generator=generator, device="cpu")][:_ROW]
     return (draw(31, _ROW) << 33) | (low << 1) | 1
 

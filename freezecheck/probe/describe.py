@@ -121,15 +121,21 @@ def _tensor(
 
 
 def gradient_in(gradient: torch.Tensor | None) -> Gradient:
-    """Say what a `.grad` holds. On the meta device, which has no values, a gradient counts as nonzero."""
-    if gradient is None:
-        return Gradient.NONE
+    """Say what a `.grad` holds."""
+    return Gradient.NONE if gradient is None else strength_of(gradient)[0]
+
+
+def strength_of(gradient: torch.Tensor) -> tuple[Gradient, float | None]:
+    """Return what a gradient holds and its largest absolute element.
+
+    On the meta device, which has no values, a gradient counts as nonzero, and its largest element is None.
+    """
     if gradient.is_meta:
-        return Gradient.NONZERO
+        return Gradient.NONZERO, None
     largest = largest_in(gradient)
     if largest != largest or largest == float("inf"):
-        return Gradient.NONFINITE
-    return Gradient.NONZERO if largest else Gradient.ZERO
+        return Gradient.NONFINITE, largest
+    return (Gradient.NONZERO if largest else Gradient.ZERO), largest
 
 
 def largest_in(tensor: torch.Tensor) -> float:

@@ -30,12 +30,12 @@ def following_functions(trace: Trace) -> Iterator[None]:
         return made
 
     base.apply = classmethod(followed_apply)
-    parameter.__new__ = staticmethod(followed_new)  # type: ignore[assignment]  # put back below
+    parameter.__new__ = staticmethod(followed_new)  # type: ignore[method-assign]  # put back below
     try:
         yield
     finally:
         base.apply = apply
-        parameter.__new__ = new
+        parameter.__new__ = new  # type: ignore[method-assign]  # as it was
 
 
 def _wrapped(trace: Trace, made: torch.Tensor, args: Any, kwargs: Any) -> None:
@@ -116,19 +116,16 @@ class NoneReturned:
 
         return note
 
-    def cuts(self) -> dict[str, list[Cut]]:
-        """Return, per parameter, the functions that kept its gradient; call it after the backward."""
-        found: dict[str, list[Cut]] = {}
-        names = {id(p): name for name, p in self._trace.parameters.items()}
+    def cuts(self) -> dict[int, list[Cut]]:
+        """Return, by identity of the parameter, the functions that kept its gradient; call it after the backward."""
+        found: dict[int, list[Cut]] = {}
         for node, inputs in self._lost.items():
-            name = type(node).__name__
-            cut = Cut(f"{name.removesuffix('Backward')}.backward()", "", self._place(node))
+            name = type(node).__name__.removesuffix("Backward")
             for i in inputs:
                 said = f"its backward returns None as the gradient of input {i + 1}"
+                cut = Cut(f"{name}.backward()", said, self._place(node))
                 for leaf in leaves_of(node.next_functions[i][0]):
-                    if id(leaf) in names:
-                        whole = Cut(cut.operation, said, cut.location)
-                        found.setdefault(names[id(leaf)], []).append(whole)
+                    found.setdefault(id(leaf), []).append(cut)
         return found
 
     def _place(self, node: Any) -> Location | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import grad_mode
 
 from .change import fingerprint, max_abs_change, same_part
 from .raw import memory_order, parts
@@ -34,7 +35,7 @@ class Content:
         self.lost = False
         """It changed while there was no copy."""
         self.asked = False
-        """Somebody compared it, so that `lost` is up to date."""
+        """Somebody compared it after all had run, so that `lost` is up to date and need not be found out again."""
 
     @property
     def empty(self) -> bool:
@@ -122,7 +123,7 @@ def copy_all(contents: Iterable[Content]) -> None:
     sources = [part for content in wanted for part in content._parts]
     here = [part for part in sources if part.device.type == "cpu"]
     sizes = [-(-part.numel() * part.element_size() // _ALIGN) * _ALIGN for part in here]
-    room = iter(_block(sum(sizes)).split(sizes) if here else ())
+    room = iter(torch.split(_block(sum(sizes)), sizes) if here else ())
     copies = [_like(part, next(room)) if part.device.type == "cpu" else torch.empty_like(part) for part in sources]
     if sources:
         torch._foreach_copy_(copies, sources)
@@ -156,7 +157,7 @@ class Held:
         self.content = self.base = Content(tensor.data)
         self.leaf = tensor.is_leaf
         self._data, self._class, self._requires_grad = tensor.data, type(tensor), tensor.requires_grad
-        self._version = None if tensor.is_inference() else torch.autograd._unsafe_preserve_version_counter(tensor)
+        self._version = None if tensor.is_inference() else grad_mode._unsafe_preserve_version_counter(tensor)
         self._hooks = {name: getattr(tensor, name) for name in _HOOKS} if self.leaf else {}
         self.attributes = getattr(tensor, "__dict__", None)
         self.grad: Tensor | None = tensor.grad if self.leaf else None
@@ -190,26 +191,30 @@ class Held:
     def restore(self) -> None:
         """Put everything back into the same objects."""
         tensor = self.tensor
-        if self.leaf:
-            if tensor.grad_fn is not None:
-                tensor.detach_()
-            if tensor.grad is not self.grad:
-                tensor.grad = None
+        if self.leaf and tensor.grad_fn is not None:
+            tensor.detach_()
+        if self.leaf and tensor.grad is not self.grad:
+            tensor.grad = None  # one of another shape would refuse the old storage
         if self.content.empty or not same_place(tensor, self._data):
             tensor.data = self._data
         self.content.put_back()
         if type(tensor) is not self._class:
             tensor.__class__ = self._class
-        if self.leaf and tensor.requires_grad != self._requires_grad:
+        if self._version is not None:
+            self._version.__exit__(None, None, None)
+        if self.leaf:
+            self._restore_leaf()
+
+    def _restore_leaf(self) -> None:
+        tensor = self.tensor
+        if tensor.requires_grad != self._requires_grad:
             tensor.requires_grad_(self._requires_grad)
         for name, hooks in self._hooks.items():
             if getattr(tensor, name) is not hooks:
                 setattr(tensor, name, hooks)
-        if self._version is not None:
-            self._version.__exit__(None, None, None)
         if self._grad_content is not None:
             self._grad_content.put_back()
-        if self.leaf and tensor.grad is not self.grad:
+        if tensor.grad is not self.grad:
             tensor.grad = self.grad
 
 

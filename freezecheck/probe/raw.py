@@ -41,7 +41,8 @@ _PLAIN = (torch.nn.Parameter, Tensor)
 def _parts(tensor: Tensor) -> list[Tensor]:
     flatten = getattr(tensor, "__tensor_flatten__", None)
     if flatten is not None:
-        return [part for name in flatten()[0] for part in _parts(getattr(tensor, name))]
+        inner = [getattr(tensor, name) for name in flatten()[0]]
+        return [part for piece in inner if isinstance(piece, Tensor) for part in _parts(piece)]
     if tensor.layout in _INDICES:
         return [part for name in _INDICES[tensor.layout] for part in _parts(getattr(tensor, name)())]
     return [tensor.to_dense()] if tensor.is_mkldnn else _strided_parts(tensor)
@@ -55,7 +56,7 @@ def _strided_parts(tensor: Tensor) -> list[Tensor]:
         return []
     if tensor.is_quantized:
         room = torch.empty(0, dtype=torch.uint8, device=tensor.device)
-        return [room.set_(storage, 0, (storage.nbytes(),))]
+        return [room.set_(storage, 0, (storage.nbytes(),), (1,))]
     if tensor.is_conj():
         tensor = tensor.conj()
     if tensor.is_neg():
@@ -85,20 +86,27 @@ def _runs(tensors: Sequence[Tensor], elements: int) -> Iterator[tuple[Tensor, ..
             yield from _runs(half, elements)
         return
     if flat is None:
-        flat = [tensor.reshape(-1) for tensor in tensors]
+        flat = [_line(tensor.reshape(-1).contiguous()) for tensor in tensors]
     if first.numel() <= elements:
         yield tuple(flat)
     else:
-        yield from zip(*(tensor.split(elements) for tensor in flat), strict=True)
+        yield from zip(*(torch.split(tensor, elements) for tensor in flat), strict=True)
 
 
 def _flat(tensors: Sequence[Tensor]) -> list[Tensor] | None:
     """Return one-dimensional views when all are dense in the same order of dimensions."""
     if all(tensor.is_contiguous() for tensor in tensors):
-        return [tensor.view(-1) for tensor in tensors]
+        return [_line(tensor.view(-1)) for tensor in tensors]
     order = memory_order(tensors[0])
     permuted = [tensor.permute(order) for tensor in tensors]
-    return [tensor.view(-1) for tensor in permuted] if all(tensor.is_contiguous() for tensor in permuted) else None
+    return (
+        [_line(tensor.view(-1)) for tensor in permuted] if all(tensor.is_contiguous() for tensor in permuted) else None
+    )
+
+
+def _line(flat: Tensor) -> Tensor:
+    # A single element counts as contiguous whatever its stride, and only stride 1 can be viewed as bytes.
+    return flat if flat.stride(0) == 1 else flat.as_strided((flat.numel(),), (1,))
 
 
 def memory_order(tensor: Tensor) -> list[int]:

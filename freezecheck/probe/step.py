@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -15,27 +15,22 @@ from ..errors import ProbeError
 from ..guard import users_code
 from ..records import (
     Conditions,
-    Cut,
     Expected,
     Foreign,
     Gradient,
-    Leaf,
-    Loss,
     Membership,
     Need,
     Observation,
-    Skipped,
     Update,
-    Write,
 )
 from ..subject import Subject
-from .describe import Anatomy, gradient_in, largest_in
+from .describe import Anatomy, gradient_in
+from .evidence import Evidence
 from .functions import NoneReturned, following_functions
 from .graph import leaves_and_functions
 from .loss import default_loss, require_scalar
 from .members import default_optimizers, groups_of, memberships, needs_closure, warm_up
 from .trace import Trace, tensors_in
-from .unregistered import unregistered
 from .update import lost_update
 
 if TYPE_CHECKING:
@@ -73,20 +68,12 @@ class Probe:
         self.trainable = {n: p for n, p in self.parameters.items() if p.requires_grad}
         self.meta = any(t.is_meta for t in anatomy.tensors.values())
         self.taken = 0
-        self.gradients: dict[str, Gradient] = dict.fromkeys(self.trainable, Gradient.NONE)
-        self.gradient_max: dict[str, float] = {}
+        self.evidence = Evidence(self.parameters, self.names, anatomy.modules)
         self.moved: dict[str, tuple[bool, float | None]] = {}
-        self.cuts: dict[str, tuple[Cut, ...]] = {}
-        self.writes: dict[str, tuple[Write, ...]] = {}
         self.updates: dict[str, Update] = {}
-        self.leaves: dict[str, Leaf] = {}
-        self.used: set[str] = set()
-        self.wasted: set[str] = set()
-        self.loss: Loss | None = None
         self.foreign: list[tuple[Foreign, torch.Tensor]] = []
-        self.reached: set[int] = set()
+        self.by_chance: frozenset[str] = frozenset()
         self.said: list[str] = []
-        self.skipped: list[Skipped] = []
 
     # ------------------------------------------------------------ before the first step
 
@@ -129,30 +116,25 @@ class Probe:
     def _backward(self) -> torch.Tensor:
         make = self.subject.make_inputs
         assert make is not None, "the caller infers the inputs"
-        trace = Trace(self.trainable, self.parameters, self.ground.keep)
+        trace = Trace(self.trainable.values(), self.parameters.values(), self.ground.keep)
         with users_code("making the inputs", ProbeError):
             inputs = make()
         for tensor in tensors_in((inputs,), {}):
             trace.flow.put(tensor, 0, 0)
         with self._running("the forward and the loss", trace), following_functions(trace):
             loss = require_scalar(self._compute(inputs))
-        self.used |= trace.flow.decode(trace.flow.used)
-        self.wasted |= trace.wasted
         trace.phase = "backward"
         if not loss.requires_grad:
-            self._note(loss, trace, {}, [])
+            self.evidence.note_backward(trace, loss, {}, [])
             return loss
         leaves, functions = leaves_and_functions(loss.grad_fn)
         watching = NoneReturned(trace, functions)
         with self._running("the backward", trace):
             torch.autograd.backward(loss)
-        returned = watching.cuts()
+        known = {id(t) for t in (*tensors_in((inputs,), {}), *trace.made)}
+        self.evidence.note_leaves(leaves, known, {id(t) for _, t in self.foreign})
+        self.evidence.note_backward(trace, loss, watching.cuts(), leaves)
         watching.close()
-        known = set(self.names) | {id(t) for t in (*tensors_in((inputs,), {}), *trace.made)}
-        members = {id(t) for _, t in self.foreign}
-        for leaf in unregistered(leaves, self.anatomy.modules, known, members):
-            self.leaves.setdefault(f"{leaf.name}{leaf.shape}", leaf)
-        self._note(loss, trace, returned, leaves)
         return loss
 
     def _compute(self, inputs: Any) -> Any:
@@ -170,31 +152,8 @@ class Probe:
             stack.enter_context(trace)
             yield
 
-    def _note(
-        self, loss: torch.Tensor, trace: Trace, returned: Mapping[str, list[Cut]], leaves: Sequence[torch.Tensor]
-    ) -> None:
-        for name, parameter in self.trainable.items():
-            seen = gradient_in(parameter.grad)
-            if parameter.grad is not None and not self.meta:
-                self.gradient_max[name] = max(self.gradient_max.get(name, 0.0), largest_in(parameter.grad))
-            self.gradients[name] = max(self.gradients[name], seen, key=_STRONGER.index)
-            if self.gradients[name] in (Gradient.NONE, Gradient.ZERO):
-                flat = self.gradients[name] is Gradient.ZERO
-                cuts = trace.cuts_of(name, loss, flat=flat) or tuple(returned.get(name, ()))
-                if cuts:
-                    self.cuts[name] = cuts
-        self.reached |= {id(leaf) for leaf in leaves}
-        self.reached |= {id(t) for _, t in self.foreign if t.grad is not None}
-        reaches = any(p.grad is not None for p in self.trainable.values())
-        reaches = reaches or any(id(p) in self.reached for p in self.trainable.values())
-        if self.loss is None or reaches:
-            self.loss = Loss(reaches, loss.requires_grad, loss.is_leaf and loss.requires_grad, trace.cuts_on(loss))
-        for name, writes in trace.writes.items():
-            fresh = [w for w in writes if w not in self.writes.get(name, ())]
-            self.writes[name] = (*self.writes.get(name, ()), *fresh)
-
     def _optimize(self) -> None:
-        trace = Trace({}, self.parameters, self.ground.keep)
+        trace = Trace((), self.parameters.values(), self.ground.keep)
         trace.phase = "step"
         for optimizer in self.optimizers:
             arguments: tuple[Any, ...] = (self._closure,) if needs_closure(optimizer) else ()
@@ -216,7 +175,7 @@ class Probe:
     def asleep(self) -> bool:
         """Whether a tensor meant to train has yet to get a gradient or to move, so that another step may tell."""
         wanted = [n for n in self.trainable if self.plan.expected.get(n) is Expected.TRAINABLE]
-        if any(self.gradients[n] in (Gradient.NONE, Gradient.ZERO) for n in wanted):
+        if any(self.evidence.asleep(n) for n in wanted):
             return True
         if self.meta:
             return False
@@ -232,24 +191,19 @@ class Probe:
         Stochastic depth may leave a layer out of every step: what then gets its gradient was asleep by chance.
         """
         quiet = [m for m in self.anatomy.modules.values() if m.training and _is_chance(m)]
-        asleep = [n for n, seen in self.gradients.items() if seen in (Gradient.NONE, Gradient.ZERO)]
-        asleep = [n for n in asleep if self.plan.expected.get(n) is Expected.TRAINABLE]
+        wanted = [n for n in self.trainable if self.plan.expected.get(n) is Expected.TRAINABLE]
+        asleep = [n for n in wanted if self.evidence.asleep(n)]
         if not quiet or not asleep:
             return
         for module in quiet:
             module.eval()
-        before = dict(self.gradients)
         self._clear()
         self._backward()
         for module in quiet:
             module.train()
-        self.gradients = {**self.gradients, **{n: s for n, s in before.items() if n not in asleep}}
-        woken = [n for n in asleep if self.gradients[n] in (Gradient.NONZERO, Gradient.NONFINITE)]
-        if woken:
-            self.by_chance = frozenset(woken)
-            self.said.append(f"{len(woken)} tensors got their gradient only with dropout layers switched off")
-
-    by_chance: frozenset[str] = frozenset()
+        self.by_chance = frozenset(n for n in asleep if not self.evidence.asleep(n))
+        if self.by_chance:
+            self.said.append(f"{len(self.by_chance)} tensors got their gradient only with dropout layers switched off")
 
     # ------------------------------------------------------------ what was seen
 
@@ -261,7 +215,9 @@ class Probe:
                     self.moved[name] = self.ground.change(tensor)
             self._explain_unmoved()
         moved = {n: m for n, m in self.moved.items() if n not in self.by_chance or m[0]}
-        foreign = tuple(replace(f, gradient=id(t) in self.reached) for f, t in self.foreign)
+        foreign = tuple(
+            replace(f, gradient=t.grad is not None or id(t) in self.evidence.reached) for f, t in self.foreign
+        )
         hooked = {n for n, p in self.trainable.items() if getattr(p, "_backward_hooks", None)}
         missing = {}
         if self.subject.optimizers is None:
@@ -269,23 +225,23 @@ class Probe:
         if self.meta:
             missing[Need.VALUES] = "the meta device holds no values: what moved and what is zero cannot be seen"
         return Observation(
-            gradients=self.gradients,
-            gradient_max=self.gradient_max,
+            gradients=self.evidence.gradients,
+            gradient_max=self.evidence.gradient_max,
             moved=moved,
-            used=frozenset(self.used),
-            cuts=self.cuts,
-            writes=self.writes,
+            used=frozenset(self.evidence.used),
+            cuts=self.evidence.cuts,
+            writes=self.evidence.writes,
             updates=self.updates,
             gradient_hooks=frozenset(hooked),
-            wasted=frozenset(self.wasted),
+            wasted=frozenset(self.evidence.wasted),
             modes=self.modes,
             memberships=self.memberships,
             optimizers=tuple(type(o).__name__ for o in self.optimizers),
             foreign=foreign,
-            leaves=tuple(self.leaves.values()),
-            loss=self.loss,
+            leaves=tuple(self.evidence.leaves.values()),
+            loss=self.evidence.loss,
             conditions=self._conditions(),
-            skipped=(*self.subject.skipped, *self.skipped),
+            skipped=self.subject.skipped,
             missing=missing,
         )
 
@@ -293,7 +249,7 @@ class Probe:
         for index, _, group in groups_of(self.optimizers):
             for tensor in group["params"]:
                 name = self.names.get(id(tensor), "")
-                if self.gradients.get(name) is Gradient.NONZERO and not self.moved[name][0]:
+                if self.evidence.gradients.get(name) is Gradient.NONZERO and not self.moved[name][0]:
                     update = lost_update(self.optimizers[index], group, tensor)
                     if update is not None:
                         self.updates[name] = update

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -92,16 +93,10 @@ def _autocast(kind: str) -> Iterator[Switch]:
         torch.is_autocast_enabled(kind)
     except RuntimeError:
         return
-    yield Switch(
-        f"autocast on {kind}",
-        lambda: torch.is_autocast_enabled(kind),
-        lambda value: torch.set_autocast_enabled(kind, value),
-    )
-    yield Switch(
-        f"the autocast dtype on {kind}",
-        lambda: torch.get_autocast_dtype(kind),
-        lambda value: torch.set_autocast_dtype(kind, value),
-    )
+    enabled, set_enabled = partial(torch.is_autocast_enabled, kind), partial(torch.set_autocast_enabled, kind)
+    yield Switch(f"autocast on {kind}", enabled, set_enabled)
+    dtype, set_dtype = partial(torch.get_autocast_dtype, kind), partial(torch.set_autocast_dtype, kind)
+    yield Switch(f"the autocast dtype on {kind}", dtype, set_dtype)
 
 
 def _backends() -> Iterator[Switch]:
@@ -113,11 +108,7 @@ def _backends() -> Iterator[Switch]:
         (torch.backends.cuda.matmul, "allow_tf32"),
     )
     for owner, name in owners:
-        yield from _readable(
-            f"the backend's switch {name}",
-            lambda owner=owner, name=name: getattr(owner, name),
-            lambda value, owner=owner, name=name: setattr(owner, name, value),
-        )
+        yield from _readable(f"the switch {name}", partial(getattr, owner, name), partial(setattr, owner, name))
     yield from _readable(
         "the precision of float32 products", torch.get_float32_matmul_precision, torch.set_float32_matmul_precision
     )

@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch.overrides import TorchFunctionMode
@@ -42,13 +42,19 @@ class FoundCut:
 
 
 class Flow:
-    """Per tensor, the parameters upstream and the cuts upstream, as bit sets. Holds no tensor alive."""
+    """Per tensor, the parameters upstream and the cuts upstream, as bit sets. Holds no activation alive."""
 
-    def __init__(self, parameters: Mapping[str, torch.Tensor]) -> None:
-        self.names = tuple(parameters)
-        self._bits = {id(p): 1 << i for i, p in enumerate(parameters.values())}
+    def __init__(self, parameters: Iterable[torch.Tensor] | None) -> None:
+        """Follow these parameters; with None, every `nn.Parameter` that requires grad, from when it is first used."""
+        self._open = parameters is None
+        self._followed = list(parameters or ())
+        self._bits = {id(p): 1 << i for i, p in enumerate(self._followed)}
         self._state: dict[int, tuple[weakref.ref[Any], int, int]] = {}
         self.used = 0
+
+    def bit(self, parameter: torch.Tensor) -> int:
+        """Return the bit of a followed parameter, 0 for any other tensor."""
+        return self._bits.get(id(parameter), 0)
 
     def of(self, tensor: torch.Tensor) -> tuple[int, int]:
         """Return (parameters, cuts) upstream of a tensor."""
@@ -59,9 +65,17 @@ class Flow:
         entry = self._state.get(id(tensor))
         if entry is not None and entry[0]() is tensor:
             return entry[1], entry[2]
-        if tensor.requires_grad and tensor.grad_fn is not None:
+        if not tensor.requires_grad:
+            return 0, 0
+        if tensor.grad_fn is not None:
             return self._from_graph(tensor), 0
-        return 0, 0
+        return self._follow(tensor) if self._open and isinstance(tensor, torch.nn.Parameter) else 0, 0
+
+    def _follow(self, parameter: torch.Tensor) -> int:
+        bit = self._bits[id(parameter)] = 1 << len(self._followed)
+        self._followed.append(parameter)
+        self.used |= bit
+        return bit
 
     def known(self, tensor: torch.Tensor) -> bool:
         """Whether the flow has seen where this tensor comes from."""
@@ -76,14 +90,21 @@ class Flow:
     def _from_graph(self, tensor: torch.Tensor) -> int:
         upstream = 0
         for leaf in leaves_of(tensor.grad_fn):
-            upstream |= self._bits.get(id(leaf), 0)
+            bit = self._bits.get(id(leaf))
+            if bit is None and self._open and isinstance(leaf, torch.nn.Parameter):
+                bit = self._follow(leaf)
+            upstream |= bit or 0
         self.used |= upstream
         self.put(tensor, upstream, 0)
         return upstream
 
-    def decode(self, bits: int) -> set[str]:
-        """Return the names of the parameters in a bit set."""
-        return {name for i, name in enumerate(self.names) if bits >> i & 1}
+    def decode(self, bits: int) -> list[torch.Tensor]:
+        """Return the parameters in a bit set."""
+        return [parameter for i, parameter in enumerate(self._followed) if bits >> i & 1]
+
+    def forget(self) -> None:
+        """Begin a new step: what was upstream of the old activations no longer matters."""
+        self._state.clear()
 
 
 class Trace(TorchFunctionMode):
@@ -91,26 +112,29 @@ class Trace(TorchFunctionMode):
 
     def __init__(
         self,
-        trainable: Mapping[str, torch.Tensor],
-        watched: Mapping[str, torch.Tensor],
+        trainable: Iterable[torch.Tensor] | None,
+        watched: Iterable[torch.Tensor],
         before_write: Callable[[torch.Tensor], None],
     ) -> None:
-        """`trainable` are followed; writes to `watched` are noted after `before_write` was called with the tensor."""
+        """Follow `trainable` (None: every parameter that turns up).
+
+        Writes to `watched` are noted after `before_write` was called with the tensor.
+        """
         super().__init__()
-        self.parameters = dict(trainable)
         self.flow = Flow(trainable)
         self.cuts: list[FoundCut] = []
-        self.writes: dict[str, list[Write]] = {}
-        self.wasted: set[str] = set()
+        self.writes: dict[int, list[Write]] = {}
+        """By identity of the tensor written."""
+        self.wasted: set[int] = set()
+        """Identities of frozen weights through which a backward runs in vain."""
         self.functions: list[tuple[Any, Location | None]] = []
         """The graph node of each custom function's result, and the line that called it."""
         self.made: list[torch.Tensor] = []
         """Parameters that the forward itself made."""
-        self.phase = "forward"
-        self._watched: dict[int, list[tuple[str, torch.Tensor]]] = {}
-        self._frozen = {id(t): name for name, t in watched.items() if not t.requires_grad}
-        for name, tensor in watched.items():
-            self._watched.setdefault(storage_of(tensor), []).append((name, tensor))
+        self.phase: Literal["forward", "backward", "step"] = "forward"
+        self._watched: dict[int, list[torch.Tensor]] = {}
+        self._ids: set[int] = set()
+        self.watch(watched)
         self._before_write = before_write
         self._region, self._mode = 0, (True, False)
         self._entered: list[Location | None] = []
@@ -118,6 +142,13 @@ class Trace(TorchFunctionMode):
         self._pending = (0, 0)
         self.simulated: bool | None = None
         """Inside a custom Function torch records nothing: there, whether the user's own switches would record."""
+
+    def watch(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Note writes to these tensors too, from now on."""
+        for tensor in tensors:
+            if id(tensor) not in self._ids:
+                self._ids.add(id(tensor))
+                self._watched.setdefault(storage_of(tensor), []).append(tensor)
 
     # ------------------------------------------------------------ the mode
 
@@ -163,7 +194,7 @@ class Trace(TorchFunctionMode):
 
     def _of(self, tensor: torch.Tensor) -> tuple[int, int]:
         upstream, cuts = self.flow.of(tensor)
-        if self._pending[0] and not upstream and not tensor.requires_grad and id(tensor) not in self._frozen:
+        if self._pending[0] and not upstream and not tensor.requires_grad and id(tensor) not in self._ids:
             # Made outside the mode's sight (`from_numpy`, `torch.Tensor(list)`) after data had left torch.
             return (upstream, cuts) if self.flow.known(tensor) else self._pending
         return upstream, cuts
@@ -239,9 +270,9 @@ class Trace(TorchFunctionMode):
             self._entered.append(user_location(sys._getframe(2)))
         self._region += 1
 
-    def cuts_of(self, name: str, loss: torch.Tensor, *, flat: bool = False) -> tuple[Cut, ...]:
+    def cuts_of(self, parameter: torch.Tensor, loss: torch.Tensor, *, flat: bool = False) -> tuple[Cut, ...]:
         """Return the cuts between a parameter and the loss, in the order of the flow."""
-        bit = 1 << self.flow.names.index(name)
+        bit = self.flow.bit(parameter)
         on_the_way = [f for f in self._in(self.flow.of(loss)[1]) if f.flat == flat and f.upstream & bit]
         if not on_the_way and not flat:
             # Data left torch and its trail was lost in Python arithmetic: name the places where it left.
@@ -278,18 +309,18 @@ class Trace(TorchFunctionMode):
 
     def _note_writes(self, func: Any, written: Iterable[torch.Tensor], *, certain: bool = True) -> None:
         for tensor in written:
-            for name, watched in self._watched.get(storage_of(tensor), ()):
+            for watched in self._watched.get(storage_of(tensor), ()):
                 self._before_write(watched)
                 if certain or effect_of(func) is not Effect.IGNORED:
-                    write = Write(call_words(func), user_location(sys._getframe(2)), self.phase)  # type: ignore[arg-type]  # phase is one of Write's three words
-                    seen = self.writes.setdefault(name, [])
+                    write = Write(call_words(func), user_location(sys._getframe(2)), self.phase)
+                    seen = self.writes.setdefault(id(watched), [])
                     if write not in seen:
                         seen.append(write)
 
     def _note_waste(self, inputs: list[torch.Tensor], result: Any) -> None:
         """Note frozen weights through which a backward will run although nothing trainable lies below them."""
         if any(t.requires_grad for t in inputs) and any(t.requires_grad for t in tensors_in((result,), {})):
-            self.wasted.update(self._frozen[id(t)] for t in inputs if id(t) in self._frozen)
+            self.wasted.update(id(t) for t in inputs if id(t) in self._ids and not t.requires_grad)
 
 
 def storage_of(tensor: torch.Tensor) -> int:

@@ -70,7 +70,7 @@ def _tensors_in(name: str, value: Any, depth: int, seen: set[int]) -> Iterator[t
 
 
 def _items(value: Any) -> list[tuple[Any, Any]]:
-    """What a container holds; of a module, the plain containers and raw tensors in its and its children's attributes."""
+    """What a container holds; of a module, the plain containers and raw tensors in its children's attributes."""
     if isinstance(value, nn.Module):
         return [
             (f"{path}.{key}" if path else key, inner)

@@ -73,6 +73,8 @@ class Ground:
                 if held.tensor.requires_grad and held.leaf:
                     self._keep(held)
             fresh = [held for held in self._held.values() if held.base.empty or held.base.change(held.tensor)[0]]
+            for held in self._held.values():
+                held.content.asked = False  # what runs from here on may still write to it
             for held in fresh:
                 held.base = Content(held.tensor.data)
             self._take([(held, held.base) for held in fresh])
@@ -126,11 +128,12 @@ class Ground:
         """
         failures: list[str] = []
         interrupted: BaseException | None = None
+        everything: Iterator[Record] = chain(self._records, self._held.values(), self._generators)
         with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
-            for record in chain(self._records, self._held.values(), self._generators):
+            for record in everything:
                 try:
                     record.restore()
-                except Exception as error:  # noqa: PERF203  # one failure must not stop the rest
+                except Exception as error:
                     failures.append(f"{record.what}: {error}")
                 except BaseException as error:
                     interrupted = error

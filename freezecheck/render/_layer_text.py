@@ -11,9 +11,9 @@ from ._renderer import Style
 from ._words import count, share, ties, totals
 
 _GAP = 2
-"""Spaces between two columns."""
-_NARROWEST = {"type": 10, "layer": 24}
-"""Columns that may be shortened to fit the width, in this order, and what is left of each at least."""
+"""Spaces between two columns; tabulate also leaves as many in a column beside its head."""
+_SHORT_TYPE, _SHORT_NAME = 10, 20
+"""What is left at least of a class's and of a layer's name that is too long."""
 
 _Cell = Callable[[Row], str]
 _COMFORT = 100
@@ -28,7 +28,13 @@ def depth_to_show(case: Case, table: LayerTable, style: Style) -> int:
     if style.depth is not None:
         return style.depth
     room = max(style.width, _COMFORT)
-    return table.depth(lambda rows: _width(_lines(case, rows)) <= room)
+
+    def fits(rows: Sequence[Row]) -> bool:
+        lines = _lines(case, rows)
+        _shorten(lines, "type", _SHORT_TYPE)
+        return _width(lines) <= room
+
+    return table.depth(fits)
 
 
 def layer_cells(case: Case, rows: Sequence[Row], style: Style) -> LayerCells:
@@ -94,7 +100,7 @@ def _percent(row: Row) -> str:
 
 
 def _widths(lines: Sequence[dict[str, str]]) -> dict[str, int]:
-    return {head: max(len(line[head]) for line in lines) for head in lines[0]}
+    return {head: max(len(head) + _GAP, *(len(line[head]) for line in lines)) for head in lines[0]}
 
 
 def _width(lines: Sequence[dict[str, str]]) -> int:
@@ -103,13 +109,19 @@ def _width(lines: Sequence[dict[str, str]]) -> int:
 
 
 def _fit(lines: Sequence[dict[str, str]], width: int) -> None:
-    """Shorten names in place until the table is no wider than the terminal, or nothing is left to shorten."""
-    for head, least in _NARROWEST.items():
-        excess = _width(lines) - width
-        if excess > 0:
-            longest = max(_widths(lines)[head] - excess, least)
-            for line in lines:
-                line[head] = shortened(line[head], longest)
+    """Narrow the table in place: cut long types, then do without types, then cut long names, each only if need be."""
+    if (excess := _width(lines) - width) > 0:
+        _shorten(lines, "type", max(_widths(lines)["type"] - excess, _SHORT_TYPE))
+    if _width(lines) > width:
+        for line in lines:
+            del line["type"]
+    if (excess := _width(lines) - width) > 0:
+        _shorten(lines, "layer", max(_widths(lines)["layer"] - excess, _SHORT_NAME))
+
+
+def _shorten(lines: Sequence[dict[str, str]], head: str, width: int) -> None:
+    for line in lines:
+        line[head] = shortened(line[head], width)
 
 
 def layer_notes(case: Case, rows: Sequence[Row], hidden: int) -> list[str]:

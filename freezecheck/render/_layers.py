@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,6 +12,8 @@ from ..records import Case, Expected, Facts, LayerFacts
 
 SCREEN = 24
 """Rows that a screen holds."""
+_NUMBERED = re.compile(r"((?:.*[._])?)(\d+)", re.DOTALL)
+"""A layer that is one of a row: its name's last part is an index, or ends in one after an underscore."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +94,15 @@ class LayerTable:
             return [self._row(layer)]
         own = [self._row_of_own(layer)] if layer.layer.tensors else []
         blocks = [(child, self._open(child, depth)) for child in children]
-        return own + self._collapsed(layer.name, [(child, rows) for child, rows in blocks if rows])
+        return own + self._collapsed([(child, rows) for child, rows in blocks if rows])
 
-    def _collapsed(self, parent: str, blocks: Sequence[tuple[LayerFacts, list[Row]]]) -> list[Row]:
+    def _collapsed(self, blocks: Sequence[tuple[LayerFacts, list[Row]]]) -> list[Row]:
         """Make one block of neighbours that are counted by index and whose rows are equal but for the counts."""
         if self._every:
             return [row for _, rows in blocks for row in rows]
         result: list[Row] = []
         for _, group in groupby(blocks, key=lambda block: _signature(*block)):
-            result.extend(_merged(parent, list(group)))
+            result.extend(_merged(list(group)))
         return result
 
     def _row(self, layer: LayerFacts) -> Row:
@@ -187,27 +190,29 @@ def _wrong(facts: Facts) -> bool:
     return facts.tensor.requires_grad is not (facts.expected is Expected.TRAINABLE)
 
 
-def _last(layer: LayerFacts) -> str:
-    return layer.name.rpartition(".")[2]
+def _numbered(layer: LayerFacts) -> tuple[str, str] | None:
+    """Return what stands before a layer's index and the index: `("layers.", "3")`, `("layers.block_", "3")`."""
+    found = _NUMBERED.fullmatch(layer.name)
+    return (found[1], found[2]) if found else None
 
 
 def _signature(layer: LayerFacts, rows: list[Row]) -> tuple[object, ...]:
     """Equal for blocks that can be one; a layer whose name is no index stays by itself."""
-    if not _last(layer).isdecimal():
+    numbered = _numbered(layer)
+    if numbered is None:
         return (layer.name,)
-    return (layer.layer.type, tuple((row.name.removeprefix(layer.name), row.key) for row in rows))
+    return (numbered[0], layer.layer.type, tuple((row.name.removeprefix(layer.name), row.key) for row in rows))
 
 
-def _merged(parent: str, blocks: list[tuple[LayerFacts, list[Row]]]) -> Iterator[Row]:
-    if len(blocks) == 1:
+def _merged(blocks: list[tuple[LayerFacts, list[Row]]]) -> Iterator[Row]:
+    first, last = blocks[0][0], _numbered(blocks[-1][0])
+    if len(blocks) == 1 or last is None:
         yield from blocks[0][1]
         return
-    first, last = blocks[0][0], blocks[-1][0]
-    span = f"{parent}.{_last(first)}–{_last(last)}" if parent else f"{_last(first)}–{_last(last)}"
     for rows in zip(*(rows for _, rows in blocks), strict=True):
         yield replace(
             rows[0],
-            name=span + rows[0].name.removeprefix(first.name),
+            name=f"{first.name}–{last[1]}{rows[0].name.removeprefix(first.name)}",
             trainable=sum(row.trainable for row in rows),
             frozen=sum(row.frozen for row in rows),
             times=rows[0].times * len(rows),

@@ -91,7 +91,8 @@ def verdict(report: Report) -> str:
     skipped = f"; {count(len(report.skipped), 'thing')} not checked" if report.skipped else ""
     if not report.ok:
         says = "say" if report.spec is None else "says"
-        return f"freezecheck: {found} — {report.target} does not train what {intent(report)} {says}{skipped}"
+        does = "does not" if groups[Severity.ERROR] else "may not"
+        return f"freezecheck: {found} — {report.target} {does} train what {intent(report)} {says}{skipped}"
     return f"freezecheck: ok{f' with {found}' if found else ''} — {evidence(report.case)}{skipped}"
 
 

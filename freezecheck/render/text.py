@@ -102,10 +102,17 @@ def _finding(finding: Finding, style: Style) -> str:
     if finding.location:
         lines.extend(_quoted(finding.location))
     if finding.fix:
-        lines.append(textwrap.indent(f"fix: {finding.fix}", "  ").replace("\n", "\n     "))
+        lines.extend(_fix(finding.fix, style))
     if style.verbose and finding.evidence:
         lines.append(_wrapped(f"seen: {_evidence(finding.evidence.items())}", style))
     return "\n".join(lines)
+
+
+def _fix(fix: str, style: Style) -> Iterable[str]:
+    """Return the fix below its word; a line that is too long is wrapped, the others keep their indentation."""
+    first, *others = fix.splitlines()
+    yield _wrapped(f"fix: {first}", style, "  ", "       ")
+    yield from (f"       {line}" for line in others)
 
 
 def _quoted(location: Location) -> list[str]:
@@ -144,12 +151,12 @@ def _verdict(report: Report, style: Style) -> str:
     return paint(verdict(report), COLOR_OF["ok" if report.ok else "error"], style.color)
 
 
-def _wrapped(text: str, style: Style, indent: str = "  ") -> str:
+def _wrapped(text: str, style: Style, indent: str = "  ", then: str = "  ") -> str:
     return textwrap.fill(
         text,
         max(style.width, _LEAST_WIDTH),
         initial_indent=indent,
-        subsequent_indent=indent or "  ",
+        subsequent_indent=then,
         break_long_words=False,
         break_on_hyphens=False,
     )

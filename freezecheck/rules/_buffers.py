@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..records import Case, Expected, Facts, LayerFacts
-from ._words import ancestors, code, group, largest, listing, number, spec_line
+from ._words import ancestors, code, during, group, largest, listing, number, spec_line
 
 
 def drifting(case: Case) -> list[Facts]:
@@ -62,11 +62,13 @@ def whose(layers: list[LayerFacts]) -> str:
     return " and ".join(parts)
 
 
-def how_far(facts: list[Facts]) -> str:
-    """` by up to 0.21`, over the floating buffers where there are any: a counter's step says little."""
+def seen(case: Case, facts: list[Facts]) -> str:
+    """`changed by up to 0.21 in 3 steps`, over the floating buffers if there are any: a counter's step says little."""
+    if not any(fact.moved for fact in facts):
+        return "will change in training"
     floating = [fact for fact in facts if fact.tensor.differentiable]
     far = largest(fact.max_abs_change for fact in floating or facts)
-    return "" if far is None else f" by up to {number(far)}"
+    return f"changed{'' if far is None else f' by up to {number(far)}'} {during(case)}"
 
 
 def called(layer: str) -> str:

@@ -15,5 +15,8 @@ def still(case: Case) -> list[Facts]:
 
 
 def below_resolution(fact: Facts) -> bool:
-    """Whether every update rounds away: it is less than half the way to the next number of the dtype."""
-    return fact.update is not None and fact.update.size < fact.update.resolution / 2
+    """Whether every update rounds away: it is less than half the way to the next number of the dtype.
+
+    An update of exactly 0 has nothing to do with the dtype: the optimizer did not make one.
+    """
+    return fact.update is not None and 0 < fact.update.size < fact.update.resolution / 2

@@ -37,8 +37,7 @@ def hit(case: Case, strays: list[StrayFlag], why: str) -> Hit:
     if who.one:
         now = now.replace("do not", "does not").replace("still require", "still requires")
     places = dict.fromkeys(stray.location for stray in strays if stray.location)
-    assigned = f"`{_target(strays)}.{first.attribute} = {first.value}`{at(first.location)}"
-    message = f"{assigned} did nothing: {why}. {who} {now} grad."
+    message = f"{_assigned(strays, first)} did nothing: {why}. {who} {now} grad."
     found = {
         "attribute": first.attribute,
         "value": first.value,
@@ -48,16 +47,18 @@ def hit(case: Case, strays: list[StrayFlag], why: str) -> Hit:
     return Hit(meant, message, _corrected(first), found, first.location)
 
 
-def _target(strays: list[StrayFlag]) -> str:
-    if len(strays) == 1:
-        return code(strays[0].owner)
-    return "parameter" if all(stray.on == "parameter" for stray in strays) else "module"
+def _assigned(strays: list[StrayFlag], first: StrayFlag) -> str:
+    """The assignment, as the user wrote it where its line is known."""
+    if first.location and first.location.text:
+        return f"`{first.location.text}` at {first.location}"
+    target = code(first.owner) if len(strays) == 1 else "parameter" if first.on == "parameter" else "module"
+    return f"`{target}.{first.attribute} = {first.value}`{at(first.location)}"
 
 
 def _corrected(stray: StrayFlag) -> str:
     """The user's own line as it should read, or a line that does what was meant."""
     line = stray.location.text if stray.location else ""
-    wrong = rf"\.{re.escape(stray.attribute)}\s*=\s*(?P<value>[^=#;]+?)\s*(?=$|#|;)"
+    wrong = rf"\.{re.escape(stray.attribute)}\s*=\s*(?P<value>[^=#;]+?)(?=\s*(?:$|#|;))"
     right = r".requires_grad_(\g<value>)" if stray.on == "module" else r".requires_grad = \g<value>"
     if (corrected := re.sub(wrong, right, line)) != line:
         return corrected

@@ -104,12 +104,13 @@ def span(values: Iterable[float]) -> str:
 def during(case: Case) -> str:
     """`in 3 steps`: how long was looked."""
     steps = case.conditions.steps
-    return "while it trained" if steps < 1 else "in the one step" if steps == 1 else f"in {steps} steps"
+    return "while it trained" if steps < 1 else "in one step" if steps == 1 else f"in {steps} steps"
 
 
 def throughout(case: Case) -> str:
     """`in all 3 steps`: for what held the whole time."""
-    return during(case).replace("in ", "in all ", 1) if case.conditions.steps > 1 else during(case)
+    steps = case.conditions.steps
+    return "in the only step" if steps == 1 else f"in all {steps} steps" if steps > 1 else during(case)
 
 
 def place(location: Location) -> str:
@@ -157,6 +158,22 @@ def expected_parts(case: Case, names: Iterable[str], wanted: Expected) -> tuple[
     planned = (name for name, said in case.plan.expected.items() if said is not wanted and name not in buffers)
     rows = (fact.name for fact in case.parameters if fact.expected is not wanted)
     return cover(names, [*planned, *rows])
+
+
+def exact_parts(case: Case, names: Iterable[str]) -> tuple[str, ...]:
+    """As `cover`, over layers that have no parameters but these."""
+    held = {*names}
+    passed = {*held, *(fact.name for fact in case.buffers)}
+    others = [name for name in (*case.plan.expected, *(fact.name for fact in case.parameters)) if name not in passed]
+    return cover((fact.name for fact in case.parameters if fact.name in held), others)
+
+
+def clear_gradients(case: Case, names: Sequence[str]) -> str:
+    """The line that takes away what `.grad` still holds."""
+    parts = expected_parts(case, names, Expected.FROZEN)
+    if len(parts) > FEW or any(part in names for part in parts):
+        return "model.zero_grad(set_to_none=True), right after freezing"
+    return "; ".join(f"{code(part)}.zero_grad(set_to_none=True)" for part in parts) + ", right after freezing"
 
 
 def set_flag(case: Case, names: Iterable[str], value: bool) -> str:
@@ -207,4 +224,4 @@ def largest(values: Iterable[float | None]) -> float | None:
 
 def as_json(location: Location | None) -> dict[str, str | int] | None:
     """A place, for the evidence."""
-    return {"file": location.file, "line": location.line} if location else None
+    return {"file": location.file, "line": location.line, "text": location.text} if location else None

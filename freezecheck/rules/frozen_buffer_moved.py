@@ -78,8 +78,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..records import Case, Facts, Hit, Need, Rule, Severity, Write
-from ._buffers import by_frozen_layer, called, drifting, how_far, keep_eval, owners, undone, whose
-from ._words import as_json, during, group, names, spec_line, tensors, wrote
+from ._buffers import by_frozen_layer, drifting, keep_eval, owners, seen, undone, whose
+from ._words import as_json, group, names, spec_line, tensors, wrote
 
 
 def check(case: Case) -> Iterable[Hit]:
@@ -98,11 +98,10 @@ def _by_mode(case: Case, fact: Facts) -> bool:
 
 def _trained(case: Case, layer: str, facts: list[Facts]) -> Hit:
     who, trained = tensors(names(facts), "buffer"), owners(case, facts)
-    seen = f"changed{how_far(facts)} {during(case)}" if any(fact.moved for fact in facts) else "will change in training"
     ran = f": {whose(trained)} {'runs' if len(trained) == 1 else 'run'} in train mode" if trained else ""
     return Hit(
         names(facts),
-        f"{who} of the frozen {_kind(layer)} {seen}{ran}. requires_grad does not hold buffers.",
+        f"{who} {who.are} expected frozen, but {seen(case, facts)}{ran}. requires_grad does not hold buffers.",
         keep_eval(layer),
         {"layer": layer, "types": sorted({owner.layer.type for owner in trained})},
     )
@@ -114,15 +113,11 @@ def _written(case: Case, layer: str, facts: list[Facts]) -> Hit:
     by = f": {wrote(writes, who.it)}" if writes else ""
     return Hit(
         names(facts),
-        f"{who} of the frozen {_kind(layer)} changed{how_far(facts)} {during(case)}, although it ran in eval mode{by}.",
+        f"{who} {who.are} expected frozen and in eval mode, but {seen(case, facts)}{by}.",
         f"take the write out, or `{spec_line('buffers_may_move', [layer])}` if it is meant to move",
         {"layer": layer, "writes": [as_json(write.location) for write in writes]},
         next((write.location for write in writes if write.location), None),
     )
-
-
-def _kind(layer: str) -> str:
-    return called(layer).removeprefix("the ")
 
 
 RULE = Rule("FZ501", "frozen-buffer-moved", Severity.ERROR, check, __doc__, needs=frozenset({Need.PROBE}))

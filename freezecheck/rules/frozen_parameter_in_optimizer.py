@@ -76,7 +76,7 @@ def check(case: Case) -> Iterable[Hit]:
         yield Hit(
             names(facts),
             f"{who} {who.are} expected frozen, but {who.pick('sits', 'sit')} in {memberships(case, facts)}. "
-            f"Only {who.its} .grad being None keeps {who.it} still there.",
+            f"{who.pick('It stays as it is', 'They stay as they are')} only while {who.its} .grad is None.",
             rebuild(case, indices),
             {"optimizers": list(indices), "groups": sorted({m.group for fact in facts for m in fact.memberships})},
         )

@@ -83,12 +83,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..records import Case, Expected, Facts, Gradient, Hit, Need, Rule, Severity, Write
+from ..records import Case, Facts, Gradient, Hit, Need, Rule, Severity, Write
 from ._words import (
     Named,
     as_json,
+    clear_gradients,
     during,
-    expected_parts,
+    exact_parts,
     group,
     largest,
     memberships,
@@ -161,16 +162,13 @@ def _fix(case: Case, cause: str, writes: tuple[Write, ...], facts: list[Facts]) 
     match cause:
         case "write":
             line = writes[0].location.text if writes[0].location else ""
-            parts = expected_parts(case, names(facts), Expected.FROZEN)
-            return (
-                f"take `{line or writes[0].operation}` out, or let it write to a clone(); if it is meant to move, "
-                f"`{spec_line('unchecked', parts)}`"
-            )
-        case "trained" | "stale gradient" | "step without gradient":
-            cure = (
-                "optimizer.zero_grad(set_to_none=True) right after freezing, and " if cause == "stale gradient" else ""
-            )
-            return cure + rebuild(case, (m.optimizer for fact in facts for m in fact.memberships)) + ", after freezing"
+            meant = spec_line("unchecked", exact_parts(case, names(facts)))
+            out = f"take `{line or writes[0].operation}` out, or let it write to a clone()"
+            return f"{out}; if it is meant to move, `{meant}`"
+        case "stale gradient":
+            return clear_gradients(case, names(facts))
+        case "trained" | "step without gradient":
+            return rebuild(case, (m.optimizer for fact in facts for m in fact.memberships)) + ", after freezing"
         case _:
             return "look for writes through .numpy(), a view or alias made before, a callback, or a custom kernel"
 

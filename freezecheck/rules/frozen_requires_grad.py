@@ -73,22 +73,20 @@ def check(case: Case) -> Iterable[Hit]:
     if not trained:
         return
     who = tensors(names(trained))
-    held_by = memberships(case, trained)
+    own = Need.OPTIMIZER not in case.missing
+    by = memberships(case, trained) if own else "an optimizer over all that requires grad"
     far = largest(fact.max_abs_change for fact in trained if fact.moved)
-    if any(fact.moved for fact in trained):
-        by = f" by up to {number(far)}" if far is not None else ""
-        moved = f"and {held_by or 'the optimizer'} moved {who.it}{by} {during(case)}"
-    else:
-        moved = f"and {held_by or 'an optimizer over model.parameters()'} would move {who.it}"
+    far_said = f" by up to {number(far)}" if far is not None else ""
+    moved = f"moved {who.it}{far_said} {during(case)}" if any(f.moved for f in trained) else f"would move {who.it}"
     yield Hit(
         names(trained),
         f"{who} {who.are} expected frozen, but {who.pick('requires', 'require')} grad, "
-        f"{who.pick('gets', 'get')} a gradient, {moved}.",
+        f"{who.pick('gets', 'get')} a gradient, and {by} {moved}.",
         set_flag(case, names(trained), False),
         {
             "gradient_max": largest(fact.gradient_max for fact in trained),
             "max_abs_change": far,
-            "optimizers": held_by or None,
+            "optimizers": by if own else None,
         },
     )
 

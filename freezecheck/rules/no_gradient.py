@@ -73,7 +73,7 @@ from collections.abc import Iterable
 
 from ..records import Case, Cut, Facts, Gradient, Hit, Need, Rule, Severity
 from ._cuts import evidence, mend, told_all
-from ._words import cover, during, group, names, spec_line, tensors
+from ._words import during, exact_parts, group, names, spec_line, tensors
 
 
 def check(case: Case) -> Iterable[Hit]:
@@ -86,16 +86,15 @@ def check(case: Case) -> Iterable[Hit]:
 def _cut(case: Case, facts: list[Facts], cuts: tuple[Cut, ...]) -> Hit:
     who = tensors(names(facts))
     message = (
-        f"{who} {who.are} expected trainable, but got no gradient {during(case)}: on the way to the loss "
-        f"it is cut by {told_all(cuts)}."
+        f"{who} {who.are} expected trainable, but got no gradient {during(case)}. On the way to the loss it "
+        f"is cut by {told_all(cuts)}."
     )
     return Hit(names(facts), message, mend(cuts[0]), {"cuts": evidence(cuts)}, cuts[0].location)
 
 
 def _unreached(case: Case, facts: list[Facts], used: bool | None) -> Hit:
     who = tensors(names(facts))
-    everything_else = (f.name for f in case.parameters if f not in facts)
-    parts = cover(names(facts), everything_else)
+    parts = exact_parts(case, names(facts))
     if used is False:
         why = f"the forward never used {who.it}"
         fix = f"use {who.it} in forward; if it is right that nothing does, `{spec_line('unchecked', parts)}`"

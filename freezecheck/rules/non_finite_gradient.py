@@ -24,7 +24,7 @@ class Net(nn.Module):
         self.head = nn.Linear(8, 2)
 
     def forward(self, x):
-        return self.head(self.body(x).relu().sqrt())
+        return self.head(self.body(x).relu().log())
 
 
 model = Net()
@@ -51,7 +51,7 @@ class Net(nn.Module):
         self.head = nn.Linear(8, 2)
 
     def forward(self, x):
-        return self.head((self.body(x).relu() + 1e-3).sqrt())
+        return self.head((self.body(x).relu() + 1e-3).log())
 
 
 model = Net()

@@ -66,8 +66,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..records import Case, Expected, Facts, Gradient, Hit, Rule, Severity
-from ._words import FEW, code, expected_parts, group, memberships, names, tensors
+from ..records import Case, Facts, Gradient, Hit, Rule, Severity
+from ._words import clear_gradients, group, memberships, names, tensors
 
 
 def check(case: Case) -> Iterable[Hit]:
@@ -78,7 +78,7 @@ def check(case: Case) -> Iterable[Hit]:
         yield Hit(
             names(facts),
             f"{who} {who.are} frozen, but {who.its} .grad still holds a tensor. {_told(case, danger, facts)}",
-            _fix(case, facts),
+            clear_gradients(case, names(facts)),
             {"danger": danger, "optimizers": memberships(case, facts) or None},
         )
 
@@ -104,13 +104,6 @@ def _told(case: Case, danger: str, facts: list[Facts]) -> str:
             return (
                 f"{sits} in no optimizer, so nothing moves {it}, but gradient clipping counts it and it keeps memory."
             )
-
-
-def _fix(case: Case, facts: list[Facts]) -> str:
-    parts = expected_parts(case, names(facts), Expected.FROZEN)
-    if len(parts) > FEW or any(part == name for part in parts for name in names(facts)):
-        return "model.zero_grad(set_to_none=True), right after freezing"
-    return "; ".join(f"{code(part)}.zero_grad(set_to_none=True)" for part in parts) + ", right after freezing"
 
 
 RULE = Rule("FZ203", "stale-gradient", Severity.WARNING, check, __doc__)

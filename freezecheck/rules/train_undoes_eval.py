@@ -69,26 +69,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..records import Case, Hit, Need, Rule, Severity
-from ._buffers import by_frozen_layer, called, drifting, how_far, keep_eval, owners, undone, whose
-from ._words import during, names, tensors
+from ._buffers import by_frozen_layer, drifting, keep_eval, owners, seen, undone, whose
+from ._words import names, tensors
 
 
 def check(case: Case) -> Iterable[Hit]:
     """One finding for each outermost frozen layer."""
     for layer, facts in by_frozen_layer(case, [fact for fact in drifting(case) if undone(case, fact)]).items():
-        who, undone_layers = tensors(names(facts), "buffer"), owners(case, facts)
-        seen = (
-            f"changed{how_far(facts)} {during(case)}"
-            if any(fact.moved for fact in facts)
-            else "will change in training"
-        )
+        who, put_back = tensors(names(facts), "buffer"), owners(case, facts)
+        were, them = ("was", "it") if len(put_back) == 1 else ("were", "them")
         yield Hit(
             names(facts),
-            f"{whose(undone_layers)} of the frozen {called(layer).removeprefix('the ')} "
-            f"{'was' if len(undone_layers) == 1 else 'were'} in eval mode, but model.train() put "
-            f"{'it' if len(undone_layers) == 1 else 'them'} back into train mode, and {who} {seen}.",
+            f"{whose(put_back)} {were} in eval mode, but model.train() put {them} back into train mode: {who}, "
+            f"expected frozen, {seen(case, facts)}.",
             keep_eval(layer),
-            {"layer": layer, "types": sorted({owner.layer.type for owner in undone_layers})},
+            {"layer": layer, "types": sorted({owner.layer.type for owner in put_back})},
         )
 
 

@@ -65,7 +65,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..records import Case, Facts, Gradient, Hit, Need, Rule, Severity
-from ._words import FEW, code, cover, listing, names, rebuild, tensors
+from ._words import FEW, code, exact_parts, listing, names, rebuild, tensors
 
 
 def check(case: Case) -> Iterable[Hit]:
@@ -76,13 +76,9 @@ def check(case: Case) -> Iterable[Hit]:
     who = tensors(names(homeless))
     gets = all(fact.gradient in (Gradient.NONZERO, Gradient.NONFINITE) for fact in homeless)
     reached = f" {who.pick('It gets', 'They get')} a gradient, and nothing steps {who.it}." if gets else ""
-    where = (
-        f"the optimizer ({case.optimizers[0]})"
-        if len(case.optimizers) == 1
-        else f"any optimizer ({listing(case.optimizers)})"
-    )
-    if not case.optimizers:
-        where = "any optimizer"
+    where = f"the optimizer ({case.optimizers[0]})" if len(case.optimizers) == 1 else "any optimizer"
+    if len(case.optimizers) > 1:
+        where += f" ({listing(case.optimizers)})"
     yield Hit(
         names(homeless),
         f"{who} {who.are} expected trainable and {who.pick('requires', 'require')} grad, but "
@@ -93,14 +89,14 @@ def check(case: Case) -> Iterable[Hit]:
 
 
 def _fix(case: Case, homeless: list[Facts]) -> str:
-    held = set(names(homeless))
-    parts = cover(names(homeless), (fact.name for fact in case.parameters if fact.name not in held))
-    anew = rebuild(case, ())
+    held = names(homeless)
+    parts = exact_parts(case, held)
     if len(parts) > FEW:
-        return f"{anew}, after the last change of the flags"
-    single = [code(part) for part in parts if part in held]
-    given = [f"*{code(part)}.parameters()" for part in parts if part not in held]
-    return f'optimizer.add_param_group({{"params": [{", ".join([*given, *single])}]}})'
+        return f"{rebuild(case, ())}, after the last change of the flags"
+    if len(parts) == 1 and parts[0] not in held:
+        return f'optimizer.add_param_group({{"params": {code(parts[0])}.parameters()}})'
+    given = ", ".join(code(part) if part in held else f"*{code(part)}.parameters()" for part in parts)
+    return f'optimizer.add_param_group({{"params": [{given}]}})'
 
 
 RULE = Rule(

@@ -89,11 +89,14 @@ def _contained(case: Case, container: str, leaves: list[Leaf]) -> Hit:
     found = tuple(leaf.name for leaf in leaves if leaf.name)
     who = tensors(found, "tensor")
     where, _, what = container.partition(", ")
-    hidden = "a raw tensor is no parameter" if kind(container) == "raw tensor" else f"torch does not look into {what}"
-    homeless = "" if all(leaf.in_optimizer for leaf in leaves) else ", and are in no optimizer"
+    if kind(container) == "raw tensor":
+        why = f"`{where}` is a raw tensor, which torch does not register"
+    else:
+        why = f"{who.pick('it lies', 'they lie')} in `{where}`, and torch does not look into {what}"
+    homeless = "" if all(leaf.in_optimizer for leaf in leaves) else f", and no optimizer holds {who.it}"
     message = (
-        f"The gradient reaches {who} in `{where}`, but {hidden}: model.parameters(), .to() and state_dict() pass "
-        f"{who.it} over{homeless.replace('are', who.are)}."
+        f"The gradient reaches {who}, but {who.pick('it is no parameter', 'they are no parameters')} of the model: "
+        f"{why}. model.parameters(), .to() and state_dict() pass {who.it} over{homeless}."
     )
     meant = meant_by(case, leaves)
     if meant:

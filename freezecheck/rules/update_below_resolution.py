@@ -89,7 +89,7 @@ def _hit(case: Case, dtype: str, facts: list[Facts]) -> Hit:
         f"{who.pick('It sits', 'They sit')} in {memberships(case, facts)}."
     )
     fix = "keep the weights in float32 and compute under torch.autocast, or use an optimizer with stochastic rounding"
-    if update.size and closest.lr:
+    if closest.lr:
         fix += f", or raise lr above {number(closest.lr * update.resolution / 2 / update.size)}"
     return Hit(names(facts), message, fix, {"dtype": dtype, "update": update.size, "resolution": update.resolution})
 

@@ -77,8 +77,8 @@ def check(case: Case) -> Iterable[Hit]:
     parts = expected_parts(case, names(wasted), Expected.FROZEN)
     yield Hit(
         names(wasted),
-        f"Backward goes through {who}, {who.pick('which is', 'which are')} frozen and {who.pick('has', 'have')} nothing "
-        f"trainable below {who.it}: something before {who.it} requires grad, and the activations are kept for it.",
+        f"Backward goes through {who}, {who.pick('which is', 'which are')} frozen and {who.pick('has', 'have')} "
+        f"nothing trainable below {who.it}: something before {who.it} requires grad, so activations are kept.",
         f"take requires_grad off the inputs of {code(parts[0])}, or call it under torch.no_grad()",
     )
 

@@ -55,7 +55,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..records import Case, Hit, Need, Rule, Severity
-from ._words import cover, group, names, optimizer_name, spec_line, tensors, throughout
+from ._words import exact_parts, group, names, optimizer_name, spec_line, tensors, throughout
 
 
 def check(case: Case) -> Iterable[Hit]:
@@ -64,7 +64,7 @@ def check(case: Case) -> Iterable[Hit]:
     for members, facts in group(held, key=lambda f: f.memberships).items():
         who = tensors(names(facts))
         where = " and ".join(f"group {m.group} of {optimizer_name(case, m.optimizer)}" for m in members)
-        parts = cover(names(facts), (fact.name for fact in case.parameters if fact not in facts))
+        parts = exact_parts(case, names(facts))
         yield Hit(
             names(facts),
             f"{who} {who.are} expected trainable, but {who.pick('sits', 'sit')} in {where}, whose learning rate "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import os
 import subprocess
 import sys
@@ -40,7 +41,8 @@ def compare(name: str, bound: float, ours: tuple[str, ...], bare: tuple[str, ...
     seconds = [median(run[side][0] for run in runs) for side in (0, 1)]
     memory = [median(run[side][1] for run in runs) for side in (0, 1)]
     print(f"{name}: {seconds[0]:.2f} s, bare {seconds[1]:.2f} s, ratio {ratio:.3f} (aim: at most {bound})")
-    print(f"    peak memory {memory[0]:.0f} MiB, bare {memory[1]:.0f} MiB, {memory[0] - memory[1]:+.0f} MiB", flush=True)
+    more = memory[0] - memory[1]
+    print(f"    peak memory {memory[0]:.0f} MiB, bare {memory[1]:.0f} MiB, {more:+.0f} MiB", flush=True)
 
 
 def timed(call: Callable[[], object]) -> float:
@@ -72,3 +74,62 @@ class Stopwatch:
             yield
         finally:
             setattr(owner, attribute, real)
+
+
+def in_one_process(pairs: int) -> None:
+    """Print what `freezecheck.verify` with live objects costs against a bare step, and where the time goes."""
+    sys.path.insert(0, str(HERE))
+    from resnet50 import build_model, build_optimizer, compute_loss, example_inputs, set_modes
+
+    import freezecheck
+    from freezecheck.probe.step import Probe
+    from freezecheck.probe.untouched import Ground
+
+    model = build_model()
+    optimizer = build_optimizer(model)
+    spec = freezecheck.Spec.load(HERE / "freeze.toml")
+    images = example_inputs()
+
+    def bare() -> None:
+        set_modes(model)
+        optimizer.zero_grad()
+        compute_loss(model, images).backward()
+        optimizer.step()
+
+    def ours() -> None:
+        result = freezecheck.verify(model, spec, optimizer=optimizer, inputs=images, loss=compute_loss)
+        result.raise_if_failed()
+
+    gc.disable()
+    ours(), bare()
+    watch = Stopwatch()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(watch.on(Ground, "record", "snapshot"))
+        stack.enter_context(watch.on(Probe, "step", "step, watched"))
+        stack.enter_context(watch.on(Ground, "change", "comparison"))
+        stack.enter_context(watch.on(Ground, "restore", "restoring"))
+        runs = [(timed(ours), timed(bare)) for _ in range(pairs)]
+    called, step = (median(run[side] for run in runs) for side in (0, 1))
+    ratio = median(a / b for a, b in runs)
+    print(
+        f"freezecheck.verify in one process: {called:.3f} s, bare step {step:.3f} s, ratio {ratio:.3f} (aim: at most 1.4)"
+    )
+    parts = {name: spent / pairs for name, spent in watch.spent.items()}
+    parts["all else (describing, matching, judging)"] = sum(run[0] for run in runs) / pairs - sum(parts.values())
+    for name, spent in parts.items():
+        print(f"    {name:<42} {spent * 1000:7.1f} ms  {spent / step:6.3f} of a bare step")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=7, help="pairs of processes (calls: three times as many)")
+    pairs = parser.parse_args().pairs
+    bare = (sys.executable, "bare_step.py")
+    compare("freezecheck verify", 1.10, (*FREEZECHECK, "verify", "--spec", "freeze.toml"), bare, pairs)
+    bare = (sys.executable, "bare_build.py")
+    compare("freezecheck report", 1.05, (*FREEZECHECK, "report", "resnet50.py"), bare, pairs)
+    in_one_process(3 * pairs)
+
+
+if __name__ == "__main__":
+    main()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import textwrap
 
 import pytest
@@ -198,6 +199,7 @@ PLACES = {
 def test_the_cut_is_named_at_its_line(kind: str, place: str, tmp_path) -> None:
     """The finding points at the file and the line of the operation that lost the gradient, and names it."""
     operation, cut = KINDS[kind]
+    sys.modules.pop("blocks", None)
     files = PLACES[place](cut)
     for name, text in files.items():
         (tmp_path / name).write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Models and reports written by hand, for the tests of what is shown: no torch, and none of the package's own counting."""
+"""Models and reports written by hand, for the tests of what is shown: no torch, and its own counting."""
 
 from __future__ import annotations
 
@@ -186,9 +186,8 @@ def trained(moved: bool = True) -> Sketch:
     for name in net.movable["bn"]:
         net.facts[name] = replace(net.facts[name], moved=not moved, max_abs_change=0.0 if moved else 0.25)
     place = (Membership(0, 0, lr=0.1, weight_decay=0.01),)
-    net.linear(
-        "head", 8, 10, expected=Expected.TRAINABLE, gradient=Gradient.NONZERO, moved=True, memberships=place, max_abs_change=0.5
-    )  # fmt: skip
+    seen: dict[str, Any] = {"gradient": Gradient.NONZERO, "moved": True, "max_abs_change": 0.5, "memberships": place}
+    net.linear("head", 8, 10, expected=Expected.TRAINABLE, **seen)
     return net
 
 

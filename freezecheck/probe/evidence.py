@@ -1,0 +1,84 @@
+"""What backward passes showed of a model's parameters. The probe and the watched training fill the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..records import Cut, Gradient, Leaf, Loss, Write
+from .describe import strength_of
+from .trace import Trace
+from .unregistered import unregistered
+
+_STRENGTH = (Gradient.NONE, Gradient.ZERO, Gradient.NONZERO, Gradient.NONFINITE)
+_ASLEEP = (Gradient.NONE, Gradient.ZERO)
+
+
+class Evidence:
+    """Gradients, cuts, writes and strange leaves, by canonical tensor name, gathered over all backward passes."""
+
+    def __init__(
+        self, parameters: Mapping[str, Any], names: Mapping[int, str], modules: Mapping[str, nn.Module]
+    ) -> None:
+        self.parameters, self.names, self.modules = parameters, names, modules
+        self.gradients: dict[str, Gradient] = {}
+        self.gradient_max: dict[str, float] = {}
+        self.cuts: dict[str, tuple[Cut, ...]] = {}
+        self.writes: dict[str, tuple[Write, ...]] = {}
+        self.leaves: dict[str, Leaf] = {}
+        self.used: set[str] = set()
+        self.wasted: set[str] = set()
+        self.reached: set[int] = set()
+        self.loss: Loss | None = None
+
+    def asleep(self, name: str) -> bool:
+        """Whether a parameter has yet to get a gradient that is not zero."""
+        return self.gradients.get(name, Gradient.NONE) in _ASLEEP
+
+    def note_gradients(self) -> None:
+        """Look at every `.grad` as it is now, and keep the strongest seen."""
+        for name, parameter in self.parameters.items():
+            if not parameter.requires_grad:
+                continue
+            seen = Gradient.NONE
+            if parameter.grad is not None:
+                seen, largest = strength_of(parameter.grad)
+                if largest is not None:
+                    self.gradient_max[name] = max(self.gradient_max.get(name, 0.0), largest)
+            self.gradients[name] = max(self.gradients.get(name, Gradient.NONE), seen, key=_STRENGTH.index)
+
+    def note_backward(
+        self, trace: Trace, loss: torch.Tensor, returned: Mapping[int, list[Cut]], leaves: Sequence[torch.Tensor]
+    ) -> None:
+        """Note what one backward pass from `loss` did; `leaves` are those of its graph."""
+        self.note_gradients()
+        for name, parameter in self.parameters.items():
+            if parameter.requires_grad and self.gradients[name] in _ASLEEP:
+                flat = self.gradients[name] is Gradient.ZERO
+                cuts = trace.cuts_of(parameter, loss, flat=flat) or tuple(returned.get(id(parameter), ()))
+                if cuts:
+                    self.cuts[name] = cuts
+        self.reached |= {id(leaf) for leaf in leaves}
+        here = [p for p in self.parameters.values() if p.requires_grad]
+        reaches = any(p.grad is not None or id(p) in self.reached for p in here)
+        if self.loss is None or reaches:
+            self.loss = Loss(reaches, loss.requires_grad, loss.is_leaf and loss.requires_grad, trace.cuts_on(loss))
+        self.note_flow(trace)
+
+    def note_flow(self, trace: Trace) -> None:
+        """Note which parameters the forward used, and what was written in place."""
+        self.used |= {self.names[id(p)] for p in trace.flow.decode(trace.flow.used) if id(p) in self.names}
+        self.wasted |= {self.names[key] for key in trace.wasted if key in self.names}
+        for key, writes in trace.writes.items():
+            name = self.names.get(key)
+            if name is not None:
+                fresh = [w for w in writes if w not in self.writes.get(name, ())]
+                self.writes[name] = (*self.writes.get(name, ()), *fresh)
+
+    def note_leaves(self, leaves: Sequence[torch.Tensor], known: set[int], in_optimizers: set[int]) -> None:
+        """Note leaves of the graph that are no parameters of the model, `known` ones (inputs and the like) aside."""
+        for leaf in unregistered(leaves, self.modules, known | set(self.names), in_optimizers):
+            self.leaves.setdefault(f"{leaf.name}{leaf.shape}", leaf)

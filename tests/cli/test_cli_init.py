@@ -1,0 +1,65 @@
+"""`freezecheck init`."""
+
+from __future__ import annotations
+
+import sys
+import types
+
+import pytest
+
+import freezecheck
+from freezecheck.errors import TargetError
+from tests.cli.runner import run
+
+
+class TestInit:
+    """`freezecheck init` writes a spec and never over one."""
+
+    @pytest.fixture
+    def drafts(self, fakes, monkeypatch):
+        describe = types.ModuleType("freezecheck.probe.describe")
+        describe.describe = lambda model: freezecheck.records.Description()
+        monkeypatch.setitem(sys.modules, describe.__name__, describe)
+        return fakes
+
+    def test_it_writes_freezecheck_toml(self, drafts, tmp_path):
+        """The default name, and a word on what to do next."""
+        result = run("init", "train.py")
+        assert (result.exit_code, result.stdout) == (0, "")
+        assert 'target = "train.py"' in (tmp_path / "freezecheck.toml").read_text()
+        assert "run `freezecheck verify`" in result.stderr
+
+    def test_it_refuses_to_overwrite_unless_forced(self, drafts, tmp_path):
+        """What a person wrote is kept; the model is not even loaded."""
+        (tmp_path / "freezecheck.toml").write_text("mine")
+        result = run("init", "train.py")
+        assert (result.exit_code, drafts.loaded) == (2, [])
+        assert (tmp_path / "freezecheck.toml").read_text() == "mine"
+        assert "--force" in result.stderr
+        assert run("init", "train.py", "--force").exit_code == 0
+        assert (tmp_path / "freezecheck.toml").read_text() != "mine"
+
+    def test_dash_is_stdout(self, drafts, tmp_path):
+        """--output - prints the draft alone and writes nothing."""
+        result = run("init", "train.py:net", "--output", "-")
+        assert 'target = "train.py:net"' in result.stdout
+        assert "prints this" not in result.stdout
+        assert not (tmp_path / "freezecheck.toml").exists()
+
+    def test_the_target_is_seen_from_where_the_spec_lies(self, drafts, tmp_path):
+        """A spec in a folder of its own finds the model; names that are no file stay as they are."""
+        (tmp_path / "specs").mkdir()
+        run("init", "train.py:net", "--output", "specs/a.toml")
+        run("init", "torchvision:resnet18", "--output", "specs/b.toml")
+        assert 'target = "../train.py:net"' in (tmp_path / "specs" / "a.toml").read_text()
+        assert 'target = "torchvision:resnet18"' in (tmp_path / "specs" / "b.toml").read_text()
+
+    def test_a_failure_leaves_nothing(self, drafts, tmp_path, monkeypatch):
+        """A model that cannot be loaded leaves no half-written spec."""
+
+        def fail(*_, **__):
+            raise TargetError("no such model")
+
+        monkeypatch.setattr(sys.modules["freezecheck.loading"], "load", fail)
+        assert run("init", "train.py").exit_code == 2
+        assert [path.name for path in tmp_path.iterdir()] == ["train.py"]

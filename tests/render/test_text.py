@@ -1,0 +1,163 @@
+"""The text report: whole outputs, totals recomputed from the printed table, and the hard names."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from freezecheck.records import Case, Expected, Facts, Gradient, Report, Skipped, Tensor
+from tests.render.golden import FOLDER, GOLDEN, reported, text
+from tests.render.samples import DRIFT, DROPOUT, IN_OPTIMIZER, Sketch, bert, resnet50, tied, trained, verified
+
+ANSI = re.compile(r"\x1b\[\d+m")
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_whole_outputs_are_as_kept(name):
+    """Each output is letter for letter the one under tests/golden, which a person has read."""
+    assert GOLDEN[name]() == (FOLDER / name).read_text(encoding="utf-8")
+
+
+def test_no_golden_file_is_left_over():
+    """Every file under tests/golden is compared."""
+    assert {path.name for path in FOLDER.iterdir()} == set(GOLDEN)
+
+
+def numbers(output: str) -> tuple[list[tuple[int, int]], tuple[int, int]]:
+    """Read (trainable, frozen) of every row, and of the row of totals, from a printed table."""
+    lines = ANSI.sub("", output).splitlines()
+    first, last = [n for n, line in enumerate(lines) if line.startswith("---")]
+    start, end = (re.search(word, lines[first - 1]) for word in ("trainable", "frozen"))
+    found = [
+        tuple(int(part.replace(",", "")) for part in re.findall(r"(?<!\S)[\d,]+(?!\S)", line)[:2])
+        for line in [*lines[first + 1 : last], lines[last + 1]]
+    ]
+    assert start is not None
+    assert end is not None
+    return found[:-1], found[-1]  # type: ignore[return-value]  # two numbers each, or the comparison fails
+
+
+@pytest.mark.parametrize("sketch", [resnet50, bert, trained])
+@pytest.mark.parametrize("style", [{}, {"depth": 1}, {"all": True}, {"depth": 8}, {"color": True}, {"width": 40}])
+def test_the_printed_rows_add_up_to_the_printed_total(sketch, style):
+    """Totals recomputed from the table as printed are those it prints, and those of the last line."""
+    output = text(reported(sketch(), "x"), **style)
+    rows, total = numbers(output)
+    assert (sum(row[0] for row in rows), sum(row[1] for row in rows)) == total
+    last = output.splitlines()[-1]
+    assert last.startswith(f"trainable params: {total[0]:,} || all params: {sum(total):,} || trainable%: ")
+
+
+def test_a_tied_tensor_is_in_two_rows_and_once_in_the_total():
+    """The rows add up to the total and the tied tensor once more, and the note says so."""
+    output = text(reported(tied(), "x", "spec.toml"))
+    rows, total = numbers(output)
+    assert sum(map(sum, rows)) == sum(total) + 64 * 32
+    assert "lm_head.weight is tied to emb.weight: 2,048 elements, counted once in the total" in output
+
+
+def test_the_last_line_is_the_one_people_know():
+    """ResNet-18 with a new head of ten classes gives the line that PEFT would print."""
+    net = Sketch("Net")
+    net.layer("a", "A")
+    net.tensor("a.w", 11_176_512, grad=False)
+    net.linear("fc", 512, 10)
+    assert text(reported(net, "x")).splitlines()[-1] == (
+        "trainable params: 5,130 || all params: 11,181,642 || trainable%: 0.0459"
+    )
+
+
+def test_wide_names_keep_the_columns_in_line():
+    """A name in Chinese takes two columns a sign: every row's type begins in the same column of the screen."""
+    from wcwidth import wcswidth
+
+    net = Sketch("Net")
+    net.linear("主干网络", 2, 2)
+    net.linear("cabeça", 2, 2)
+    lines = [line for line in text(reported(net, "x")).splitlines() if "Linear" in line]
+    assert len({wcswidth(line[: line.index("Linear")]) for line in lines}) == 1
+
+
+def test_a_name_with_control_characters_cannot_break_the_table():
+    """A newline or an escape in a module's name is written out, not obeyed."""
+    net = Sketch("Net")
+    net.linear("evil\n\x1b[31m", 2, 2)
+    output = text(reported(net, "x"))
+    assert "evil\\n\\x1b[31m" in output
+    assert "\x1b" not in output
+
+
+def test_a_long_name_is_shortened_in_the_middle_and_whole_with_all():
+    """What tells names apart at their end stays; --all shows the whole name."""
+    name = "backbone_of_the_whole_network_in_one_very_long_word_indeed_left"
+    net = Sketch("Net")
+    net.linear(name, 2, 2)
+    assert name not in text(reported(net, "x"), width=70)
+    assert "indeed_left" in text(reported(net, "x"), width=70)
+    assert max(map(len, text(reported(net, "x"), width=80).splitlines())) <= 80
+    assert name in text(reported(net, "x"), width=70, all=True)
+
+
+def test_colours_come_only_when_asked_for():
+    """Without colour no escape is printed; with it the words are the same."""
+    report = verified([DRIFT, DROPOUT], skipped=(Skipped("a", "b"),))
+    assert "\x1b" not in text(report, verbose=True)
+    assert ANSI.sub("", text(report, verbose=True, color=True)) == text(report, verbose=True)
+
+
+class TestVerdict:
+    """The last line of `verify` says how it ended and claims no more than was seen."""
+
+    def last(self, report: Report) -> str:
+        return text(report).splitlines()[-1]
+
+    def with_facts(self, **changed: object) -> Report:
+        sketch = trained()
+        for name in ("head.weight", "head.bias"):
+            sketch.facts[name] = replace(sketch.facts[name], **changed)
+        return verified(sketch=sketch)
+
+    def test_ok_says_what_was_verified(self):
+        """All is well: what trained, and what stayed."""
+        assert self.last(verified()) == (
+            "freezecheck: ok — 2 trainable tensors got gradients and moved, "
+            "3 frozen tensors and 3 buffers stayed byte for byte"
+        )
+
+    def test_movement_that_was_not_watched_is_not_claimed(self):
+        """On the meta device nothing moves: the verdict speaks of gradients alone."""
+        assert "2 trainable tensors got gradients, " in self.last(self.with_facts(moved=None))
+
+    def test_a_tensor_without_gradient_is_said(self):
+        """An ignored finding does not turn into a claim."""
+        assert "2 trainable tensors got no gradient" in self.last(self.with_facts(gradient=Gradient.NONE, moved=False))
+
+    def test_a_zero_gradient_is_no_gradient_that_trains(self):
+        """Exactly zero is not counted among what got gradients."""
+        assert "got gradients" not in self.last(self.with_facts(gradient=Gradient.ZERO, moved=False))
+
+    def test_a_frozen_tensor_that_was_not_watched_is_not_claimed(self):
+        """`stayed` is said only of what was compared."""
+        tensor = Facts(Tensor("a", "parameter", requires_grad=False), Expected.FROZEN)
+        assert self.last(Report("verify", "x", None, Case((tensor,)))) == (
+            "freezecheck: ok — 1 frozen tensor not watched for change"
+        )
+
+    def test_without_expectation_it_says_so(self):
+        """A spec that expects nothing verifies nothing."""
+        assert self.last(Report("verify", "x", None, Case(()))) == "freezecheck: ok — nothing is expected of any tensor"
+
+    def test_what_was_not_checked_is_in_the_verdict(self):
+        """Whoever reads one line only learns that something was left out."""
+        assert self.last(verified(skipped=(Skipped("FZ401", "no optimizer"),))).endswith("; 1 thing not checked")
+
+    def test_failure_names_the_model_and_the_intent(self):
+        """A failed check says who broke what, also without a spec."""
+        assert self.last(verified([DRIFT])) == ("freezecheck: 1 error — train.py does not train what freeze.toml says")
+        assert self.last(verified([IN_OPTIMIZER])) == (
+            "freezecheck: 1 warning — train.py may not train what freeze.toml says"
+        )
+        report = replace(verified([DRIFT]), spec=None)
+        assert self.last(report) == "freezecheck: 1 error — train.py does not train what its requires_grad flags say"

@@ -1,0 +1,188 @@
+"""FZ501 to FZ503: buffers and dropout of frozen layers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from freezecheck.records import Write
+from tests.rules.tables import buffer, frozen, hit, hits, layer, line, row, table, trained
+
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+KEEP_EVAL = (
+    "model.backbone.eval() after every model.train() (or in an override of train()); in the spec `eval = "
+    '["backbone"]` if the loop does that already, or `buffers_may_move = ["backbone"]` if they may move'
+)
+ROOT = layer("", "Net", "mixed")
+BACKBONE = layer("backbone", "ResNet")
+LAYERS = (ROOT, BACKBONE, layer("backbone.bn1", "BatchNorm2d"), layer("backbone.bn2", "BatchNorm2d"))
+UNDONE = (ROOT, *(replace(one, layer=replace(one.layer, training=False)) for one in LAYERS[1:]))
+
+
+def statistics(norm="backbone.bn1", **known):
+    """The buffers of one BatchNorm, moved unless said otherwise; its counter moves by 3."""
+    given = {"moved": True, "max_abs_change": 0.21, **known}
+    counter = {**given, "max_abs_change": 3.0, "differentiable": False, "dtype": "int64"}
+    return [buffer(f"{norm}.{s}", **(counter if s == "num_batches_tracked" else given)) for s in STATISTICS]
+
+
+class TestFrozenBufferMoved:
+    """A buffer of a frozen part changed."""
+
+    @pytest.mark.parametrize(
+        "known",
+        [
+            {"moved": False},
+            {"may_move": True},
+        ],
+    )
+    def test_buffers_that_stayed_or_may_move_are_silent(self, known):
+        """Not the mode but the bytes decide, and the spec may let them move."""
+        assert hits("FZ501", table(*statistics(**known), layers=LAYERS)) == []
+
+    def test_trainable_and_unchecked_buffers_are_silent(self):
+        """A BatchNorm that is fine-tuned moves its statistics."""
+        free = [
+            row(f"bn.{s}", said, "buffer", moved=True) for s, said in zip("ab", ("trainable", "unchecked"), strict=True)
+        ]
+        assert hits("FZ501", table(*free, trained("bn.weight"), layers=LAYERS)) == []
+
+    def test_one_that_was_in_eval_is_another_rules(self):
+        """That `model.train()` undid it is FZ502."""
+        assert hits("FZ501", table(*statistics(), layers=UNDONE)) == []
+
+    def test_the_outermost_frozen_layer_is_one_finding(self):
+        """Layers, types, how far, and the line that holds them all."""
+        found = hit("FZ501", table(*statistics(), *statistics("backbone.bn2"), layers=LAYERS))
+        assert found.message == (
+            "6 buffers of `backbone` (backbone.bn1.running_mean … backbone.bn2.num_batches_tracked) are expected "
+            "frozen, but changed by up to 0.21 in 3 steps: 2 BatchNorm2d layers (`backbone.bn1` and `backbone.bn2`) "
+            "run in train mode. requires_grad does not hold buffers."
+        )
+        assert found.fix == KEEP_EVAL
+        assert found.evidence == {"layer": "backbone", "types": ["BatchNorm2d"]}
+
+    def test_layers_of_two_frozen_parts_are_two_findings(self):
+        """Each part has its own line to change."""
+        layers = (*LAYERS, layer("neck", "Neck"), layer("neck.bn", "BatchNorm1d"))
+        case = table(*statistics(), *statistics("neck.bn"), layers=layers)
+        assert [found.evidence["layer"] for found in hits("FZ501", case)] == ["backbone", "neck"]
+
+    def test_a_layer_without_parameters_stands_for_itself(self):
+        """BatchNorm without affine has nothing that could be frozen, and still drifts."""
+        layers = (ROOT, layer("bn", "BatchNorm1d", "none"))
+        found = hit("FZ501", table(*statistics("bn"), layers=layers))
+        assert found.message == (
+            "`bn.running_mean`, `bn.running_var` and `bn.num_batches_tracked` are expected frozen, but changed by up "
+            "to 0.21 in 3 steps: BatchNorm1d `bn` runs in train mode. requires_grad does not hold buffers."
+        )
+
+    def test_a_counter_alone_tells_its_own_step(self):
+        """Where nothing else moved, the counter's change is told."""
+        assert "changed by up to 3 in 3 steps" in hit("FZ501", table(statistics()[2], layers=LAYERS)).message
+
+    def test_a_whole_frozen_model_is_named_as_the_model(self):
+        """Everything is frozen and the root is the outermost layer."""
+        layers = tuple(replace(one, expected="frozen") for one in LAYERS)
+        found = hit("FZ501", table(*statistics(), frozen("head.weight"), layers=layers))
+        assert found.fix.startswith("model.eval() after every model.train()")
+        assert '`eval = ["*"]`' in found.fix
+
+    def test_without_values_the_mode_and_kind_decide(self):
+        """On the meta device nothing moves; a BatchNorm in train mode would move its statistics, one in eval would not."""
+        drifting = replace(LAYERS[2], movable_buffers=tuple(f"backbone.bn1.{s}" for s in STATISTICS))
+        unseen = statistics(moved=None, max_abs_change=None)
+        found = hit("FZ501", table(*unseen, layers=(ROOT, BACKBONE, drifting)))
+        assert (
+            "`backbone.bn1.num_batches_tracked` are expected frozen, but will change in training: BatchNorm2d "
+            "`backbone.bn1` runs in train mode."
+        ) in found.message
+        still = replace(drifting, training=False, movable_buffers=())
+        assert hits("FZ501", table(*unseen, layers=(ROOT, BACKBONE, still))) == []
+
+    def test_a_buffer_that_moves_in_eval_mode_is_not_mended_by_eval(self):
+        """Something writes to it whatever the mode: that line is told."""
+        counted = Write("add_()", line(8, "self.calls.add_(1)"))
+        layers = (ROOT, replace(BACKBONE, training=False))
+        found = hit("FZ501", table(buffer("backbone.calls", moved=True, writes=(counted,)), layers=layers))
+        assert found.message == (
+            "`backbone.calls` is expected frozen and in eval mode, but changed in 3 steps: `add_()` at model.py:8 "
+            "(`self.calls.add_(1)`) writes to it."
+        )
+        assert found.fix == 'take the write out, or `buffers_may_move = ["backbone"]` if it is meant to move'
+        assert found.location == counted.location
+
+
+class TestTrainUndoesEval:
+    """As FZ501, and the module had been put in eval mode before `model.train()`."""
+
+    def test_what_stayed_in_eval_or_was_never_in_it_is_silent(self):
+        """An override of train() holds; a layer that was in train mode all along is FZ501."""
+        held = tuple(replace(one, training=False) for one in UNDONE)
+        assert hits("FZ502", table(*statistics(moved=False), layers=held)) == []
+        assert hits("FZ502", table(*statistics(), layers=LAYERS)) == []
+
+    def test_a_model_that_was_in_eval_as_a_whole_is_silent(self):
+        """A freshly loaded model in eval mode says nothing of what the loop means: that is FZ501."""
+        whole = tuple(replace(one, layer=replace(one.layer, training=False)) for one in LAYERS)
+        assert hits("FZ502", table(*statistics(), layers=whole)) == []
+        assert len(hits("FZ501", table(*statistics(), layers=whole))) == 1
+
+    def test_the_message_tells_the_story(self):
+        """In eval, put back, moved; the lines that hold."""
+        found = hit("FZ502", table(*statistics(), *statistics("backbone.bn2"), layers=UNDONE))
+        assert found.message == (
+            "2 BatchNorm2d layers (`backbone.bn1` and `backbone.bn2`) were in eval mode, but model.train() put them "
+            "back into train mode: 6 buffers of `backbone` (backbone.bn1.running_mean … "
+            "backbone.bn2.num_batches_tracked), expected frozen, changed by up to 0.21 in 3 steps."
+        )
+        assert found.fix == KEEP_EVAL
+
+    def test_every_drifting_buffer_gets_one_of_both_rules(self):
+        """A part undone and a part never in eval are told once each."""
+        case = table(*statistics(), *statistics("backbone.bn2"), layers=(*UNDONE[:3], LAYERS[3]))
+        told = [name for code in ("FZ501", "FZ502") for found in hits(code, case) for name in found.tensors]
+        assert sorted(told) == sorted(fact.name for fact in case.facts)
+
+
+class TestDropoutActiveInFrozenLayer:
+    """Dropout is active inside a frozen layer."""
+
+    DROP = layer("backbone.drop", "Dropout", "none", dropout=0.1)
+
+    @pytest.mark.parametrize(
+        "layers",
+        [
+            (ROOT, BACKBONE, replace(DROP, training=False)),
+            (ROOT, BACKBONE, layer("backbone.drop", "Dropout", "none", dropout=0.0)),
+            (ROOT, BACKBONE, layer("backbone.drop", "Identity", "none")),
+            (ROOT, layer("drop", "Dropout", "none", dropout=0.5)),
+            (ROOT, BACKBONE, layer("head", "Sequential", "trainable"), layer("head.0", "Dropout", "none", dropout=0.5)),
+        ],
+    )
+    def test_dropout_that_is_off_or_elsewhere_is_silent(self, layers):
+        """In eval mode, with probability 0, none at all, in the mixed root, or in the trainable head."""
+        assert hits("FZ503", table(layers=layers)) == []
+
+    def test_the_note_names_the_layer_and_its_rate(self):
+        """One dropout layer of a frozen backbone."""
+        found = hit("FZ503", table(layers=(ROOT, BACKBONE, self.DROP)))
+        assert found.message == (
+            "Dropout `backbone.drop` of the frozen `backbone` is active in training (p = 0.1): the frozen layer gives "
+            "other outputs for the same input at every step."
+        )
+        assert found.fix == (
+            'model.backbone.eval() after every model.train(); in the spec `eval = ["backbone"]` if the loop does that already'
+        )
+        assert found.tensors == ()
+
+    def test_all_of_one_frozen_layer_are_one_note(self):
+        """Twelve blocks with dropout are one note with the span of their rates."""
+        inner = layer("backbone.block", "Block")
+        deep = layer("backbone.block.drop", "Dropout", "none", dropout=0.5)
+        found = hit("FZ503", table(layers=(ROOT, BACKBONE, self.DROP, inner, deep)))
+        assert found.message.startswith(
+            "2 dropout layers (`backbone.drop` and `backbone.block.drop`) of the frozen `backbone` are active in "
+            "training (p = 0.1 to 0.5)"
+        )

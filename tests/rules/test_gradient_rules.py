@@ -1,0 +1,299 @@
+"""FZ201 to FZ206: gradients that are missing, zero, stale, broken or wasted."""
+
+from __future__ import annotations
+
+import pytest
+
+from freezecheck.records import Cut, Gradient, Loss, Membership
+from tests.rules.tables import SGD, frozen, hit, hits, leaking, line, row, table, trained
+
+NO_GRAD = Cut(
+    "no_grad",
+    "linear() runs under torch.no_grad()",
+    line(12, "f = self.neck(f)"),
+    entered=line(11, "with torch.no_grad():"),
+)
+DETACH = Cut("detach()", "detach() hands on the values without the graph", line(9, "x = self.stem(x).detach()"))
+ROUND = Cut("round()", "the derivative of round() is zero everywhere", line(7, "x = x.round()"))
+WRAP = Cut("tensor()", "", line(30, "loss = torch.tensor(loss.item(), requires_grad=True)"))
+TOLD_NO_GRAD = (
+    "`no_grad` at model.py:12 (`f = self.neck(f)`): linear() runs under torch.no_grad(), in the block that begins at "
+    "model.py:11 (`with torch.no_grad():`)"
+)
+
+
+def lost(name, *cuts, **known):
+    return trained(name, gradient=Gradient.NONE, moved=False, cuts=cuts, **known)
+
+
+class TestNoGradient:
+    """Expected trainable, `.grad` is None after all steps."""
+
+    @pytest.mark.parametrize(
+        "fact",
+        [
+            trained("a"),
+            trained("a", gradient=Gradient.ZERO),
+            trained("a", gradient=None),
+            lost("a", requires_grad=False),
+            lost("a", differentiable=False),
+            leaking("a", gradient=Gradient.NONE),
+            row("a", "unchecked", gradient=Gradient.NONE),
+        ],
+    )
+    def test_what_got_one_or_need_not_is_silent(self, fact):
+        """Any gradient in any step will do; frozen, unchecked and integer tensors need none."""
+        assert hits("FZ201", table(fact)) == []
+
+    def test_the_cut_is_quoted_with_its_line(self):
+        """Where it is cut, by what, and where the block begins."""
+        found = hit("FZ201", table(lost("neck.weight", NO_GRAD), lost("neck.bias", NO_GRAD), trained("head.weight")))
+        assert found.message == (
+            "`neck.weight` and `neck.bias` are expected trainable, but got no gradient in 3 steps. On the way to the "
+            f"loss it is cut by {TOLD_NO_GRAD}."
+        )
+        assert found.fix == "move `f = self.neck(f)` out of the `no_grad` block at model.py:11"
+        assert found.location == NO_GRAD.location
+
+    def test_several_cuts_are_told_in_the_order_of_the_flow(self):
+        """Mending only the first would leave the second."""
+        found = hit("FZ201", table(lost("stem.weight", DETACH, NO_GRAD)))
+        assert found.message == (
+            "`stem.weight` is expected trainable, but got no gradient in 3 steps. On the way to the loss it is cut by "
+            "`detach()` at model.py:9 (`x = self.stem(x).detach()`): detach() hands on the values without the graph; "
+            f"then by {TOLD_NO_GRAD}."
+        )
+        assert found.location == DETACH.location
+        assert [cut["operation"] for cut in found.evidence["cuts"]] == ["detach()", "no_grad"]
+
+    def test_tensors_are_grouped_by_their_cuts(self):
+        """The same place is one finding, another place another."""
+        case = table(lost("a", DETACH), lost("b", DETACH), lost("c", NO_GRAD), lost("d", used=False))
+        assert [found.tensors for found in hits("FZ201", case)] == [("a", "b"), ("c",), ("d",)]
+
+    @pytest.mark.parametrize(
+        ("used", "why", "fix"),
+        [
+            (
+                False,
+                "the forward never used it",
+                'use it in forward; if it is right that nothing does, `unchecked = ["neck"]`',
+            ),
+            (
+                True,
+                "the forward used it, but nothing made of it reached the loss",
+                'let what it makes enter the loss, or `unchecked = ["neck"]`',
+            ),
+            (
+                None,
+                "the loss did not reach it",
+                "look for no_grad, detach(), .data or a branch not taken between this layer and the loss",
+            ),
+        ],
+    )
+    def test_without_a_cut_it_says_how_far_it_came(self, used, why, fix):
+        """Never used, used in vain, or not known."""
+        found = hit("FZ201", table(lost("neck.weight", used=used), trained("head.weight")))
+        assert found.message == f"`neck.weight` is expected trainable, but got no gradient in 3 steps: {why}."
+        assert found.fix == fix
+        assert found.location is None
+
+    @pytest.mark.parametrize(
+        ("operation", "text", "fix"),
+        [
+            ("detach()", "h = self.a(x.detach())", "h = self.a(x)"),
+            (".data", "h = self.a(x).data", "h = self.a(x)"),
+            (
+                "checkpoint(use_reentrant=True)",
+                "x = checkpoint(blk, x, use_reentrant=True)",
+                "x = checkpoint(blk, x, use_reentrant=False)",
+            ),
+            ("checkpoint(use_reentrant=True)", "x = checkpoint(", "checkpoint(..., use_reentrant=False)"),
+            (
+                "numpy()",
+                "y = x.numpy()",
+                "keep it a tensor of torch at model.py:5 (`y = x.numpy()`): what leaves torch loses its graph",
+            ),
+            (
+                "argmax()",
+                "y = x.argmax(1)",
+                "replace `argmax()` at model.py:5 (`y = x.argmax(1)`) by an operation that has a derivative",
+            ),
+            ("inference_mode", "", "move `the call` out of the `inference_mode` block at model.py:5"),
+        ],
+    )
+    def test_the_mend_is_the_users_line_where_it_can_be(self, operation, text, fix):
+        """What can be written down as a line is."""
+        assert hit("FZ201", table(lost("a", Cut(operation, "", line(5, text))))).fix == fix
+
+    def test_a_library_that_cut_is_named(self):
+        """The user's line calls into a library, and the cut is there."""
+        cut = Cut("no_grad", "", line(5, "y = f(x)"), library=line(88, file="timm/layers.py"))
+        assert (
+            "`no_grad` at model.py:5 (`y = f(x)`), inside timm/layers.py:88."
+            in hit("FZ201", table(lost("a", cut))).message
+        )
+
+
+class TestZeroGradient:
+    """Expected trainable, gradient exactly zero in all steps."""
+
+    def test_one_step_says_nothing_of_a_layer_behind_a_zero_one(self):
+        """LoRA's A has a zero gradient at step 1 and wakes at step 2."""
+        assert hits("FZ202", table(trained("lora_A", gradient=Gradient.ZERO), steps=1)) == []
+
+    @pytest.mark.parametrize("fact", [trained("a"), leaking("a", gradient=Gradient.ZERO), lost("a")])
+    def test_what_woke_or_need_not_wake_is_silent(self, fact):
+        """Nonzero once is enough; None is FZ201; frozen ones may sleep."""
+        assert hits("FZ202", table(fact)) == []
+
+    def test_the_message_names_what_may_be_the_cause(self):
+        """Without a known cause, the two usual ones."""
+        found = hit("FZ202", table(trained("down", gradient=Gradient.ZERO), trained("up", gradient=Gradient.ZERO)))
+        assert found.message == (
+            "`down` and `up` are expected trainable, but their gradients were exactly zero in all 3 steps: what "
+            "follows multiplies by zero, or is flat there."
+        )
+        assert found.fix == (
+            "start one of two zero-initialised factors at random, or look for a dead ReLU, a mask or a clamp after it"
+        )
+
+    def test_an_operation_without_slope_is_named(self):
+        """Also after one step: rounding never gets a slope."""
+        found = hit("FZ202", table(trained("a", gradient=Gradient.ZERO, cuts=(ROUND,)), steps=1))
+        assert found.message == (
+            "`a` is expected trainable, but its gradient was exactly zero in the only step: it becomes zero at "
+            "`round()` at model.py:7 (`x = x.round()`): the derivative of round() is zero everywhere."
+        )
+        assert found.fix == "replace `round()` at model.py:7 (`x = x.round()`) by an operation that has a derivative"
+        assert found.location == ROUND.location
+
+    def test_a_hook_is_suspected(self):
+        """A hook on the gradient may have made it zero."""
+        found = hit("FZ202", table(trained("a", gradient=Gradient.ZERO, gradient_hook=True)))
+        assert found.message.endswith("in all 3 steps, and a hook stands on it that may have made it so.")
+
+
+class TestStaleGradient:
+    """A frozen tensor still carries `.grad`."""
+
+    def test_a_cleared_gradient_and_a_trained_tensor_are_silent(self):
+        """A trainable tensor may carry what it likes, and one that requires grad is another rule's."""
+        stale = {"gradient_before": Gradient.NONZERO}
+        assert hits("FZ203", table(frozen("a"), trained("b", **stale), leaking("c", **stale))) == []
+
+    @pytest.mark.parametrize(
+        ("members", "why"),
+        [
+            (
+                (Membership(0, 0, 0.1, 0.01, 0.9),),
+                "It sits in SGD (lr 0.1, momentum 0.9, weight decay 0.01), which moves it at every step as long as "
+                ".grad is not None, be it of zeros: zero_grad(set_to_none=False) does not help.",
+            ),
+            ((SGD,), "It sits in SGD (lr 0.1): a step() before the next zero_grad() moves it."),
+            ((), "It sits in no optimizer, so nothing moves it, but gradient clipping counts it and it keeps memory."),
+        ],
+    )
+    def test_the_message_says_when_it_would_move(self, members, why):
+        """Momentum and weight decay move even a zero gradient, a plain step moves the next time, nothing moves the rest."""
+        stale = frozen("backbone.weight", gradient_before=Gradient.ZERO, memberships=members)
+        found = hit("FZ203", table(stale, trained("head.weight")))
+        assert found.message == f"`backbone.weight` is frozen, but its .grad still holds a tensor. {why}"
+        assert found.fix == "model.backbone.zero_grad(set_to_none=True), right after freezing"
+
+    def test_a_lone_tensor_is_cleared_through_the_model(self):
+        """A parameter has no zero_grad of its own."""
+        stale = frozen("block.weight", gradient_before=Gradient.NONZERO)
+        fix = hit("FZ203", table(stale, trained("block.bias"))).fix
+        assert fix == "model.zero_grad(set_to_none=True), right after freezing"
+
+
+class TestNonFiniteGradient:
+    """NaN or infinity."""
+
+    def test_finite_and_unchecked_gradients_are_silent(self):
+        """What nothing is expected of may break."""
+        broken = {"gradient": Gradient.NONFINITE}
+        assert hits("FZ204", table(trained("a"), leaking("b"), row("c", "unchecked", **broken))) == []
+
+    def test_trainable_and_leaking_tensors_are_told_together(self):
+        """One finding, whatever was expected."""
+        facts = (trained("a", gradient=Gradient.NONFINITE), leaking("b", gradient=Gradient.NONFINITE))
+        found = hit("FZ204", table(*facts))
+        assert found.message == "The gradients of `a` and `b` became NaN or infinite in 3 steps."
+        assert found.fix == (
+            "torch.autograd.set_detect_anomaly(True) names the operation; look for a division, log or sqrt at 0"
+        )
+
+    def test_float16_has_a_cause_of_its_own(self):
+        """Half precision overflows where nothing else would."""
+        found = hit("FZ204", table(trained("a", gradient=Gradient.NONFINITE, dtype="float16")))
+        assert found.message == (
+            "The gradient of `a` became NaN or infinite in 3 steps. float16 overflows beyond 65,504."
+        )
+        assert found.fix == (
+            "scale the loss (torch.amp.GradScaler), or use bfloat16, which overflows as late as float32"
+        )
+
+
+class TestWastedBackward:
+    """Backward goes through a frozen part that has nothing trainable below it."""
+
+    def test_a_frozen_part_that_passes_a_gradient_on_is_silent(self):
+        """A frozen head above a trainable body is what freezing is for."""
+        assert hits("FZ205", table(frozen("head.weight"), trained("body.weight"))) == []
+
+    def test_the_message_says_what_is_kept(self):
+        """What costs memory, and where to look."""
+        found = hit("FZ205", table(frozen("backbone.weight", wasted=True), trained("head.weight")))
+        assert found.message == (
+            "Backward goes through `backbone.weight`, which is frozen and has nothing trainable below it: something "
+            "before it requires grad, so activations are kept."
+        )
+        assert found.fix == "take requires_grad off the inputs of model.backbone, or call it under torch.no_grad()"
+
+
+class TestLossWithoutGraph:
+    """The loss has no graph to any trainable tensor."""
+
+    def lossy(self, **known):
+        return table(lost("head.weight"), lost("head.scale", requires_grad=False), loss=Loss(reaches=False, **known))
+
+    def test_a_loss_that_reaches_and_a_model_with_nothing_to_train_are_silent(self):
+        """Nor without a probe, of which no loss is known."""
+        assert hits("FZ206", table(trained("a"), loss=Loss())) == []
+        assert hits("FZ206", table(trained("a"))) == []
+        assert hits("FZ206", table(frozen("a"), loss=Loss(reaches=False))) == []
+
+    def test_a_wrapped_loss_has_its_own_words(self):
+        """Backward succeeds, which is why nobody notices; the wrapping is the line to change."""
+        found = hit("FZ206", self.lossy(is_leaf=True, cuts=(DETACH, WRAP)))
+        assert found.message == (
+            "The loss is a fresh tensor with requires_grad=True, not the result of the model: backward() succeeds and "
+            "reaches nothing. It is cut by `detach()` at model.py:9 (`x = self.stem(x).detach()`): detach() hands on "
+            "the values without the graph; then by `tensor()` at model.py:30 (`loss = torch.tensor(loss.item(), "
+            "requires_grad=True)`). `head.weight` is expected trainable and gets no gradient."
+        )
+        assert found.fix == "return the loss itself: no torch.tensor(loss), no .item(), no requires_grad=True on it"
+        assert found.location == WRAP.location
+        assert found.tensors == ("head.weight",)
+        assert found.covers == ("head.weight", "head.scale")
+
+    def test_a_loss_that_requires_no_grad_names_its_first_cut(self):
+        """backward() would raise; the cut says why."""
+        found = hit("FZ206", self.lossy(requires_grad=False, cuts=(DETACH,)))
+        assert found.message == (
+            "The loss does not require grad, so backward() has nothing to go through. It is cut by `detach()` at "
+            "model.py:9 (`x = self.stem(x).detach()`): detach() hands on the values without the graph. `head.weight` "
+            "is expected trainable and gets no gradient."
+        )
+        assert found.fix == "x = self.stem(x)"
+        assert found.location == DETACH.location
+
+    def test_a_loss_of_something_else_is_told_without_a_cut(self):
+        """The graph exists and ends elsewhere."""
+        found = hit("FZ206", self.lossy())
+        assert found.message == (
+            "The loss's graph reaches no parameter of the model. `head.weight` is expected trainable and gets no gradient."
+        )
+        assert found.fix == "make the loss of what the model returns, by operations of torch, outside no_grad"

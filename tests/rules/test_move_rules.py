@@ -1,0 +1,179 @@
+"""FZ301 to FZ303: what moved and should not have, and what should have moved and did not."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from freezecheck.records import Gradient, Membership, Update, Write
+from tests.rules.tables import SGD, buffer, frozen, hit, hits, leaking, line, row, table, trained
+
+DECAYING = Membership(0, 0, 0.1, 0.01, 0.9)
+CLIPPED = Write("mul_()", line(32, "w.mul_(0.99)", "train.py"))
+STILL = {"moved": False}
+
+
+class TestFrozenParameterMoved:
+    """Expected frozen, its bytes changed; with the cause."""
+
+    @pytest.mark.parametrize(
+        "fact",
+        [
+            frozen("a"),
+            frozen("a", moved=None),
+            frozen("a", memberships=(DECAYING,)),
+            trained("a"),
+            row("teacher", "unchecked", moved=True),
+            buffer("mean", moved=True),
+        ],
+    )
+    def test_what_stayed_or_may_move_is_silent(self, fact):
+        """Trainable, unchecked (a teacher), a buffer (FZ501), or not one byte changed."""
+        assert hits("FZ301", table(fact)) == []
+
+    @pytest.mark.parametrize(
+        ("known", "cause", "why", "fix"),
+        [
+            (
+                {"writes": (CLIPPED,), "memberships": (SGD,)},
+                "write",
+                "`mul_()` at train.py:32 (`w.mul_(0.99)`) writes to it in place during the forward",
+                'take `w.mul_(0.99)` out, or let it write to a clone(); if it is meant to move, `unchecked = ["conv"]`',
+            ),
+            (
+                {"gradient_before": Gradient.ZERO, "memberships": (DECAYING,)},
+                "stale gradient",
+                "its .grad still holds a tensor from before the freezing, and SGD (lr 0.1, momentum 0.9, weight decay "
+                "0.01) moves whatever has a .grad, be it of zeros",
+                "model.conv.zero_grad(set_to_none=True), right after freezing",
+            ),
+            (
+                {"gradient": Gradient.NONE, "memberships": (Membership(0, 0, 0.02),)},
+                "step without gradient",
+                "SGD (lr 0.02) moves it although its .grad is None",
+                "optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=...), after freezing",
+            ),
+            (
+                {"gradient": Gradient.NONZERO, "requires_grad": True, "memberships": (SGD,)},
+                "trained",
+                "it still requires grad and SGD (lr 0.1) steps it",
+                "optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=...), after freezing",
+            ),
+            (
+                {},
+                "unknown",
+                "no operation of torch was seen that wrote to it",
+                "look for writes through .numpy(), a view or alias made before, a callback, or a custom kernel",
+            ),
+        ],
+    )
+    def test_the_message_names_the_cause(self, known, cause, why, fix):
+        """How far it moved, and by what."""
+        moved = frozen("conv.weight", **{"moved": True, "max_abs_change": 0.00192, **known})
+        found = hit("FZ301", table(moved, trained("head.weight")))
+        assert found.message == f"`conv.weight` is expected frozen, but moved by up to 0.00192 in 3 steps: {why}."
+        assert found.fix == fix
+        assert found.evidence["cause"] == cause
+        assert found.location == (CLIPPED.location if cause == "write" else None)
+
+    def test_a_write_explains_nothing_about_the_optimizer(self):
+        """A tensor that is written to and also sits in an optimizer has two mistakes; a stale gradient is one."""
+        written = hit("FZ301", table(frozen("a", moved=True, writes=(CLIPPED,), memberships=(SGD,))))
+        stale = hit("FZ301", table(frozen("a", moved=True, gradient_before=Gradient.ZERO, memberships=(SGD,))))
+        assert (written.covers, stale.covers) == ((), None)
+
+    def test_tensors_are_grouped_by_their_cause(self):
+        """One line that writes to two tensors is one finding."""
+        facts = [frozen(name, moved=True, writes=(CLIPPED,)) for name in "ab"]
+        found = hits("FZ301", table(*facts, frozen("c", moved=True)))
+        assert [one.tensors for one in found] == [("a", "b"), ("c",)]
+        assert "`a` and `b` are expected frozen, but moved in 3 steps" in found[0].message
+        assert "writes to them in place" in found[0].message
+
+
+class TestTrainableParameterDidNotMove:
+    """Expected trainable, in an optimizer, with a gradient, and no byte changed."""
+
+    @pytest.mark.parametrize(
+        "fact",
+        [
+            trained("a"),
+            trained("a", moved=None),
+            trained("a", memberships=(), **STILL),
+            trained("a", memberships=(Membership(0, 0, 0.0),), **STILL),
+            trained("a", gradient=Gradient.ZERO, **STILL),
+            trained("a", update=Update(1e-6, 0.0078), **STILL),
+            leaking("a"),
+        ],
+    )
+    def test_what_moved_or_has_a_better_explanation_is_silent(self, fact):
+        """Not seen, in no optimizer, lr 0, zero gradient, below the dtype's resolution, or frozen."""
+        assert hits("FZ302", table(fact)) == []
+
+    def test_the_message_lists_what_it_had(self):
+        """Optimizer, learning rate and gradient, all there, and not one byte changed."""
+        found = hit("FZ302", table(trained("a", **STILL), trained("b", update=Update(0.0, 1e-8), **STILL)))
+        assert found.message == (
+            "`a` and `b` are expected trainable, sit in SGD (lr 0.1) and get a gradient (up to 0.5), but not one byte "
+            "changed in 3 steps."
+        )
+        assert found.fix == (
+            "look whether step() is really called: a gradient scaler, an accumulation count or a closure may skip it"
+        )
+
+    def test_a_write_that_puts_the_values_back_is_named(self):
+        """Something else writes to it: that line comes first."""
+        back = Write("copy_()", line(5, "self.w.data.copy_(self.w0)"))
+        found = hit("FZ302", table(trained("a", writes=(back,), **STILL)))
+        assert found.message.endswith(
+            "no byte changed in 3 steps. `copy_()` at model.py:5 (`self.w.data.copy_(self.w0)`) writes to it as well."
+        ) or found.message.endswith(
+            "not one byte changed in 3 steps. `copy_()` at model.py:5 (`self.w.data.copy_(self.w0)`) writes to it as well."
+        )
+        assert found.location == back.location
+
+
+class TestUpdateBelowResolution:
+    """It did not move because the update is smaller than the dtype resolves."""
+
+    @pytest.mark.parametrize("update", [None, Update(0.0, 1.0), Update(0.5, 1.0), Update(1.0, 1.0)])
+    def test_an_update_that_would_show_is_silent(self, update):
+        """Unknown, none at all, or at least half the way to the next number."""
+        assert hits("FZ303", table(trained("a", update=update, **STILL))) == []
+
+    def test_a_tensor_that_moved_is_silent(self):
+        """Whatever the numbers say, it moved."""
+        assert hits("FZ303", table(trained("a", update=Update(1e-9, 1.0)))) == []
+
+    def test_the_message_gives_the_numbers(self):
+        """Step, distance, optimizer, and the learning rate that would do."""
+        adam = Membership(0, 0, 1e-4)
+        still = trained("norm.weight", dtype="bfloat16", update=Update(1e-4, 0.0078125), memberships=(adam,), **STILL)
+        found = hit("FZ303", table(still, optimizers=("AdamW",)))
+        assert found.message == (
+            "`norm.weight` is expected trainable and gets a gradient, but did not move in 3 steps: the update is too "
+            "small for bfloat16. Its step is 0.0001, the next bfloat16 number is 0.00781 away, and less than half of "
+            "that rounds to nothing. It sits in AdamW (lr 0.0001)."
+        )
+        assert found.fix == (
+            "keep the weights in float32 and compute under torch.autocast, or use an optimizer with stochastic "
+            "rounding, or raise lr above 0.00391"
+        )
+
+    def test_of_several_the_one_that_comes_nearest_is_told(self):
+        """It bounds the others; dtypes are told apart."""
+        far = trained("a", dtype="bfloat16", update=Update(1e-6, 0.1), **STILL)
+        near = trained("b", dtype="bfloat16", update=Update(1e-6, 0.00001), **STILL)
+        half = trained("c", dtype="float16", update=Update(1e-6, 0.1), **STILL)
+        found = hits("FZ303", table(far, near, half))
+        assert [one.tensors for one in found] == [("a", "b"), ("c",)]
+        assert (
+            "In `b`, which comes nearest, the step is 1e-06, the next bfloat16 number is 1e-05 away" in found[0].message
+        )
+
+    @given(st.floats(0, 1, allow_subnormal=False), st.floats(1e-12, 1))
+    def test_a_parameter_that_stayed_gets_one_explanation(self, size, resolution):
+        """FZ302 and FZ303 never meet on one tensor, and one of them speaks."""
+        case = table(trained("a", update=Update(size, resolution), **STILL))
+        assert len(hits("FZ302", case)) + len(hits("FZ303", case)) == 1

@@ -1,0 +1,205 @@
+"""FZ401 to FZ405: who sits in which optimizer."""
+
+from __future__ import annotations
+
+import pytest
+
+from freezecheck.records import Foreign, Gradient, Membership
+from tests.rules.tables import SGD, buffer, frozen, hit, hits, leaking, row, table, trained
+
+MOMENTUM = Membership(0, 0, 0.1, momentum=0.9)
+ANEW = "optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=...)"
+HEAD = (trained("head.weight", shape=(2, 8), memberships=()), trained("head.bias", shape=(2,), memberships=()))
+
+
+class TestFrozenParameterInOptimizer:
+    """A frozen tensor sits in an optimizer."""
+
+    @pytest.mark.parametrize(
+        "fact",
+        [frozen("a"), trained("a"), row("a", "unchecked", memberships=(SGD,)), leaking("a", memberships=(SGD,))],
+    )
+    def test_what_is_not_there_or_may_be_is_silent(self, fact):
+        """In no optimizer, trainable, unchecked, or trained by it (FZ101)."""
+        assert hits("FZ401", table(fact)) == []
+
+    def test_sixty_tensors_are_one_finding(self):
+        """Counted, with the first and last name, and the line that makes the optimizer without them."""
+        facts = [frozen(f"backbone.{i}.weight", memberships=(MOMENTUM,)) for i in range(60)]
+        found = hit("FZ401", table(*facts, trained("head.weight")))
+        assert found.message == (
+            "60 parameters of `backbone` (backbone.0.weight … backbone.59.weight) are expected frozen, but sit in SGD "
+            "(lr 0.1, momentum 0.9). They stay as they are only while their .grad is None."
+        )
+        assert found.fix == ANEW
+        assert found.evidence == {"optimizers": [0], "groups": [0]}
+
+    def test_one_that_requires_grad_and_gets_none_is_told_too(self):
+        """Held by a no_grad, and in the optimizer all the same."""
+        found = hit("FZ401", table(leaking("a", gradient=Gradient.NONE, memberships=(SGD,))))
+        assert found.message == (
+            "`a` is expected frozen, but sits in SGD (lr 0.1). It stays as it is only while its .grad is None."
+        )
+
+    def test_optimizers_are_told_apart(self):
+        """Each optimizer is made anew by its own line."""
+        case = table(
+            frozen("a", memberships=(SGD,)),
+            frozen("b", memberships=(Membership(1, 1),)),
+            optimizers=("SGD", "Adam"),
+        )
+        assert ["Adam" in found.fix for found in hits("FZ401", case)] == [False, True]
+
+
+class TestTrainableParameterNotInOptimizer:
+    """Expected trainable, in no optimizer."""
+
+    @pytest.mark.parametrize(
+        "fact",
+        [
+            trained("a"),
+            frozen("a"),
+            trained("a", memberships=(), requires_grad=False),
+            trained("a", memberships=(), differentiable=False),
+            buffer("a"),
+        ],
+    )
+    def test_what_is_there_or_need_not_be_is_silent(self, fact):
+        """Members, frozen ones, those of FZ102, integers and buffers."""
+        assert hits("FZ402", table(fact)) == []
+
+    def test_the_message_says_that_the_gradient_is_there(self):
+        """All is right but the optimizer; the line adds the layer."""
+        found = hit("FZ402", table(frozen("backbone.weight"), *HEAD, trained("neck.weight")))
+        assert found.message == (
+            "`head.weight` and `head.bias` are expected trainable and require grad, but are not in the optimizer "
+            "(SGD). They get a gradient, and nothing steps them."
+        )
+        assert found.fix == 'optimizer.add_param_group({"params": model.head.parameters()})'
+
+    def test_a_layer_of_which_the_optimizer_has_a_part_is_not_added_whole(self):
+        """torch refuses a parameter twice."""
+        found = hit("FZ402", table(HEAD[0], trained("head.bias"), trained("neck.w", memberships=())))
+        assert found.fix == 'optimizer.add_param_group({"params": [model.head.weight, *model.neck.parameters()]})'
+
+    def test_several_optimizers_are_named(self):
+        """It is in none of them; without a gradient nothing is said of one."""
+        case = table(trained("a", memberships=(), gradient=Gradient.NONE), optimizers=("SGD", "Adam"))
+        assert hit("FZ402", case).message == (
+            "`a` is expected trainable and requires grad, but is not in any optimizer (`SGD` and `Adam`)."
+        )
+
+    def test_many_parts_ask_for_a_new_optimizer(self):
+        """Four layers and more are not added one by one."""
+        parts = [trained(f"{name}.w", memberships=()) for name in "abcd"] + [trained("e.w")]
+        assert hit("FZ402", table(*parts)).fix == f"{ANEW}, after the last change of the flags"
+
+
+class TestStaleParameterInOptimizer:
+    """An optimizer holds tensors that are not in the model."""
+
+    def test_a_loss_with_weights_of_its_own_is_silent(self):
+        """What the loss reaches is trained on purpose."""
+        assert hits("FZ403", table(trained("a"), foreign=(Foreign(0, 0, (3,), gradient=True),))) == []
+
+    def test_a_replaced_head_is_paired_by_shape(self):
+        """Old and new have one shape; what is explained is covered."""
+        foreign = (Foreign(0, 0, (2, 8)), Foreign(0, 0, (2,)))
+        found = hit("FZ403", table(trained("neck.weight"), *HEAD, foreign=foreign))
+        assert found.message == (
+            "SGD holds 2 tensors of shapes [2, 8], [2] that are not in the model. `head.weight` and `head.bias` are "
+            "expected trainable and in no optimizer: it seems a layer was replaced after the optimizer was made, and "
+            "the optimizer still steps the old one."
+        )
+        assert found.fix == f"{ANEW}, after `head` is in place"
+        assert found.tensors == ()
+        assert found.covers == ("head.weight", "head.bias")
+
+    def test_a_head_of_another_width_is_paired_too(self):
+        """A thousand classes became two."""
+        foreign = (Foreign(0, 0, (1000, 8)), Foreign(0, 0, (1000,)))
+        found = hit("FZ403", table(trained("neck.weight"), *HEAD, foreign=foreign))
+        assert found.covers == ("head.weight", "head.bias")
+
+    def test_an_equal_shape_is_taken_before_an_equal_number_of_dimensions(self):
+        """The tensor that fits exactly is the one that was replaced."""
+        homeless = (trained("a.weight", shape=(4, 4), memberships=()), *HEAD)
+        found = hit("FZ403", table(trained("n.w"), *homeless, foreign=(Foreign(0, 0, (2, 8)),)))
+        assert found.covers == ("head.weight",)
+
+    def test_what_fits_nothing_is_told_alone(self):
+        """A layer that was removed."""
+        found = hit("FZ403", table(trained("neck.weight"), foreign=(Foreign(0, 0, (3, 3, 3)),)))
+        assert found.message == (
+            "SGD holds a tensor of shape [3, 3, 3] that is not in the model. The loss reaches none of it: a layer was "
+            "replaced or removed, or it is another model's."
+        )
+        assert found.covers == ()
+
+    def test_an_optimizer_of_another_model_covers_all_that_is_in_none(self):
+        """A copied model: not one tensor of the optimizer is the model's."""
+        foreign = tuple(Foreign(0, 0, (4, 4)) for _ in range(14))
+        found = hit("FZ403", table(*HEAD, foreign=foreign))
+        assert found.message == (
+            "SGD holds 14 tensors of shapes [4, 4], [4, 4], [4, 4] … that are not in the model. It holds none that is: "
+            "after it was made, the model was copied, rebuilt or moved in a way that made new parameters. Its step() "
+            "trains nothing of this model."
+        )
+        assert found.fix == f"{ANEW}, from the model that is trained"
+        assert found.covers == ("head.weight", "head.bias")
+
+
+class TestParameterInSeveralGroups:
+    """A parameter sits in several groups, across groups or optimizers."""
+
+    TWO = (Membership(0, 0, 0.1), Membership(1, 2, 0.001))
+
+    def test_one_place_and_unchecked_tensors_are_silent(self):
+        """Optimizers that take turns over unchecked tensors are the user's own matter."""
+        assert hits("FZ404", table(trained("a"), row("b", "unchecked", memberships=self.TWO))) == []
+
+    def test_the_message_names_each_place(self):
+        """Group, optimizer and learning rate of each."""
+        found = hit("FZ404", table(trained("a", memberships=self.TWO), optimizers=("SGD", "Adam")))
+        assert found.message == (
+            "`a` sits in group 0 (SGD, lr 0.1) and group 2 (Adam, lr 0.001): one gradient moves it twice."
+        )
+        assert found.fix == "give each parameter to one group of one optimizer"
+
+    def test_three_places_are_counted(self):
+        """Not only pairs."""
+        found = hit("FZ404", table(trained("a", memberships=(*self.TWO, SGD)), optimizers=("SGD", "Adam")))
+        assert found.message.endswith("one gradient moves it 3 times.")
+
+
+class TestZeroLearningRate:
+    """Expected trainable, its group has lr 0 in all steps."""
+
+    ZERO = Membership(0, 0, 0.0)
+
+    @pytest.mark.parametrize(
+        "fact",
+        [
+            trained("a"),
+            trained("a", memberships=()),
+            trained("a", memberships=(ZERO, Membership(0, 1, 0.1))),
+            trained("a", memberships=(Membership(0, 0, 1e-6),)),
+            frozen("a", memberships=(ZERO,)),
+            leaking("a", memberships=(ZERO,)),
+        ],
+    )
+    def test_a_rate_that_rises_and_a_freezing_by_rate_are_silent(self, fact):
+        """The largest rate of all steps and groups counts: a warm-up that left 0 is right."""
+        assert hits("FZ405", table(fact)) == []
+
+    def test_the_message_names_the_group(self):
+        """Which group of which optimizer, and both ways to mean it."""
+        neck = [trained(f"neck.{kind}", memberships=(self.ZERO,)) for kind in ("weight", "bias")]
+        found = hit("FZ405", table(*neck, trained("head.weight")))
+        assert found.message == (
+            "`neck.weight` and `neck.bias` are expected trainable, but sit in group 0 of SGD, whose learning rate was "
+            "0 in all 3 steps."
+        )
+        assert found.fix == (
+            'give group 0 of SGD an lr above 0; if this is how you freeze, write `frozen = ["neck"]` in the spec'
+        )

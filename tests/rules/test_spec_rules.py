@@ -1,0 +1,144 @@
+"""FZ001 to FZ004: what is wrong with the spec itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from freezecheck.records import Contradiction, Counts, Leaf, Overlap, Plan, Selector, Unmatched
+from tests.rules.tables import frozen, hit, hits, layer, line, table
+
+AT = line(3, 'frozen = ["backbon"]', "freeze.toml")
+TYPO = Unmatched(Selector("backbon", "frozen", AT), ("backbone", "backbone.bn1"))
+
+
+def planned(**said):
+    return table(plan=Plan({}, **said))
+
+
+class TestUnmatchedSelector:
+    """A selector matches nothing."""
+
+    def test_a_plan_without_unmatched_selectors_is_silent(self):
+        """A spec whose selectors all select says nothing."""
+        assert hits("FZ001", planned()) == []
+
+    def test_a_selector_that_means_an_unregistered_layer_is_silent(self):
+        """The layers exist and torch does not see them: FZ105 tells it, once."""
+        leaf = Leaf("blocks.0.fc1.weight", "Net.blocks, a list")
+        for text in ("blocks", "blocks.0", "blocks[0]", "blocks.*", "!blocks"):
+            plan = Plan({}, unmatched=(Unmatched(Selector(text, "trainable")),))
+            assert hits("FZ001", table(plan=plan, leaves=(leaf,))) == [], text
+
+    def test_a_selector_that_is_only_the_beginning_of_a_leafs_name_fires(self):
+        """Component boundaries hold for leaves too, and patterns of other kinds are not guessed at."""
+        leaf = Leaf("blocks.0.fc1.weight", "Net.blocks, a list")
+        for text in ("block", "blocks.1", "re:blocks", "type:Linear"):
+            plan = Plan({}, unmatched=(Unmatched(Selector(text, "trainable")),))
+            assert len(hits("FZ001", table(plan=plan, leaves=(leaf,)))) == 1, text
+
+    def test_the_message_names_list_selector_and_nearest_names(self):
+        """The reader learns which word of which list is wrong, and what was probably meant."""
+        found = hit("FZ001", planned(unmatched=(TYPO,)))
+        assert found.message == (
+            "The selector `backbon` under `frozen` selects nothing of this model, so it has no effect. "
+            "The nearest names are `backbone` and `backbone.bn1`."
+        )
+        assert found.fix == "write `backbone` for `backbon` under `frozen`"
+        assert found.location == AT
+        assert found.evidence == {
+            "selector": "backbon",
+            "list": "frozen",
+            "nearest": ["backbone", "backbone.bn1"],
+        }
+
+    def test_without_a_nearest_name_the_layers_are_to_be_listed(self):
+        """A name like nothing in the model is told without a guess, but with its hint."""
+        strange = replace(TYPO, nearest=(), hint="It is the name of a class; write `type:backbon`.")
+        found = hit("FZ001", planned(unmatched=(strange,)))
+        assert found.message == (
+            "The selector `backbon` under `frozen` selects nothing of this model, so it has no effect. "
+            "It is the name of a class; write `type:backbon`."
+        )
+        assert found.fix == "take `backbon` out of `frozen`; `freezecheck report` lists the model's layers"
+
+
+class TestContradictoryTiedTensor:
+    """One tensor has two names, expected frozen under one and trainable under the other."""
+
+    def test_tied_tensors_under_one_expectation_are_silent(self):
+        """Tying is no mistake."""
+        assert hits("FZ002", planned()) == []
+
+    def test_the_message_names_both_names(self):
+        """Both names are told, and both ways out."""
+        tied = Contradiction("embed.weight", "embed.weight", "head.weight", AT)
+        found = hit("FZ002", planned(contradictions=(tied,)))
+        assert found.tensors == ("embed.weight",)
+        assert found.message == (
+            "`embed.weight` and `head.weight` are one tied tensor. The spec expects it frozen under the first name and "
+            "trainable under the second; it cannot be both, and training it moves it under both names."
+        )
+        assert found.fix == (
+            "name both under one list of the spec, or untie them: "
+            "model.head.weight = nn.Parameter(model.head.weight.detach().clone())"
+        )
+        assert found.location == AT
+
+
+class TestUnexpectedParameterCount:
+    """`[expect]` differs."""
+
+    ROOT = layer("", "Net", "mixed", trainable=8_398_858, frozen=2_782_784)
+
+    def counted(self, **said):
+        return table(plan=Plan({}, counts=Counts(location=AT, **said)), layers=(self.ROOT,))
+
+    def test_right_or_absent_counts_are_silent(self):
+        """A lock that holds, half a lock, and none at all."""
+        assert hits("FZ003", self.counted(trainable_parameters=8_398_858, frozen_parameters=2_782_784)) == []
+        assert hits("FZ003", self.counted(frozen_parameters=2_782_784)) == []
+        assert hits("FZ003", self.counted()) == []
+        assert hits("FZ003", table(layers=(self.ROOT,))) == []
+
+    def test_both_counts_are_told_in_one_finding(self):
+        """The reader sees what is, what was said, and by how much they differ."""
+        found = hit("FZ003", self.counted(trainable_parameters=8_398_850, frozen_parameters=2_782_800))
+        assert found.message == (
+            "`trainable_parameters` is 8,398,858 where the spec says 8,398,850 (+8) and `frozen_parameters` is "
+            "2,782,784 where the spec says 2,782,800 (-16). Something was frozen, unfrozen, added or taken away since "
+            "the count was locked."
+        )
+        assert found.fix == (
+            "`freezecheck report` shows which layer it is; if the new count is right, write trainable_parameters = "
+            "8_398_858 and frozen_parameters = 2_782_784 under [expect]"
+        )
+        assert found.location == AT
+
+    def test_one_wrong_count_leaves_the_other_out(self):
+        """A count that holds is not mentioned."""
+        found = hit("FZ003", self.counted(trainable_parameters=1, frozen_parameters=2_782_784))
+        assert "frozen_parameters" not in found.message
+        assert found.evidence == {"trainable_parameters": {"expected": 1, "actual": 8_398_858}}
+
+
+class TestOverlappingSelectors:
+    """Two lists name the same tensor (a bare `*` aside)."""
+
+    STRONG, WEAK = Selector("backbone.bn1", "trainable", AT), Selector("backbone", "frozen")
+
+    def test_a_bare_star_is_silent(self):
+        """`*` is how one says "all the rest"."""
+        star = Selector("*", "frozen")
+        assert hits("FZ004", planned(overlaps=(Overlap(self.STRONG, star, ("backbone.bn1.weight",)),))) == []
+
+    def test_the_message_says_who_wins(self):
+        """Both selectors, the tensors, and the list that wins."""
+        overlap = Overlap(self.STRONG, self.WEAK, ("backbone.bn1.weight", "backbone.bn1.bias"))
+        found = hit("FZ004", table(frozen("backbone.bn1.weight"), plan=Plan({}, overlaps=(overlap,))))
+        assert found.message == (
+            "`backbone.bn1` under `trainable` and `backbone` under `frozen` both select `backbone.bn1.weight` and "
+            "`backbone.bn1.bias`; `trainable` wins."
+        )
+        assert found.fix == 'frozen = [..., "backbone", "!backbone.bn1"] says the same without the overlap'
+        assert found.tensors == ("backbone.bn1.weight", "backbone.bn1.bias")
+        assert found.location == AT

@@ -1,0 +1,173 @@
+"""Targets that cannot be loaded: what is wrong, where, and what to do."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from targets import NET, error_of, work_in_an_empty_folder, write
+
+torch.set_num_threads(1)
+
+_folder = pytest.fixture(autouse=True)(work_in_an_empty_folder)
+
+
+class TestCannotLoad:
+    """What is wrong, where, and what to do."""
+
+    def test_no_such_file(self):
+        """The nearest file is offered."""
+        write("model.py", NET)
+        error = error_of("modle.py")
+        assert error.message == "there is no file modle.py"
+        assert error.hint == "did you mean model.py?"
+
+    @pytest.mark.parametrize(
+        ("name", "message", "hint"),
+        [
+            ("weights.pt", "weights.pt is no Python file", "a checkpoint holds weights"),
+            ("train.ipynb", "train.ipynb is no Python file", "nbconvert"),
+            ("freeze.toml", "freeze.toml is no Python file", "--spec freeze.toml"),
+            ("empty.py", "empty.py is empty", "saved"),
+        ],
+    )
+    def test_a_file_of_another_kind(self, name, message, hint):
+        """Each says what it is for."""
+        write(name, "" if name == "empty.py" else "x")
+        error = error_of(name)
+        assert error.message == message
+        assert hint in error.hint
+
+    def test_a_folder(self):
+        """Its files are listed."""
+        write("nets/one.py", NET)
+        error = error_of("nets")
+        assert error.message == "nets is a folder, not a Python file"
+        assert error.hint == "name one of its files: nets/one.py"
+
+    @pytest.mark.parametrize("target", ["resnet18", "a:b:c", "model.py:", "model.py:1x", ":x", ""])
+    def test_what_is_no_target(self, target):
+        """No form of target fits, and the forms are said."""
+        write("model.py", NET)
+        assert error_of(target).hint
+
+    def test_a_syntax_error(self):
+        """The line, and a caret under the place."""
+        write("a.py", "x = 1\ndef f(:\n    pass\n")
+        error = error_of("a.py")
+        assert error.message == "importing a.py failed, there is a syntax error: invalid syntax"
+        assert str(error.location) == "a.py:2"
+        assert error.frames[-1] == "  a.py:2\n    def f(:\n          ^"
+
+    def test_an_error_in_an_imported_file_is_placed_there(self):
+        """Frames run from the target to the line that failed, and no others."""
+        write("helper.py", "def read():\n    raise FileNotFoundError('data.csv')")
+        write("a.py", "import helper\nhelper.read()")
+        error = error_of("a.py")
+        assert error.message == "importing a.py raised FileNotFoundError: data.csv"
+        assert error.frames == (
+            "  a.py:2\n    helper.read()",
+            "  helper.py:2 in read\n    raise FileNotFoundError('data.csv')",
+        )
+
+    @pytest.mark.parametrize(
+        ("file", "hint"),
+        [
+            ("requirements.txt", "requirements.txt asks for nosuchlib, it is not installed: pip install nosuchlib"),
+            ("lib/nosuchlib/__init__.py", "pip install nosuchlib; freezecheck runs in"),
+            ("nosuchlib/net.py", "nosuchlib lies in"),
+        ],
+    )
+    def test_a_missing_module(self, file, hint):
+        """It is named, with where it could come from."""
+        write(file, "nosuchlib>=1" if file.endswith("txt") else "")
+        write("sub/a.py", "import nosuchlib.net")
+        error = error_of("sub/a.py")
+        assert "No module named 'nosuchlib" in error.message
+        assert error.hint.startswith(hint)
+
+    def test_sys_exit_at_import(self):
+        """It does not end freezecheck."""
+        write("a.py", "import sys\nsys.exit(3)")
+        assert error_of("a.py").message == "importing a.py called sys.exit(3)"
+
+    def test_no_model(self):
+        """A factory by another name is offered."""
+        write("a.py", "def make_net():\n    pass")
+        error = error_of("a.py")
+        assert error.message == "a.py defines no model: no build_model(), no nn.Module instance or class"
+        assert "a.py:make_net" in error.hint
+
+    def test_several_instances(self):
+        """All are listed with their lines."""
+        write("a.py", NET + "teacher = Net()\nstudent = Net()")
+        error = error_of("a.py")
+        assert error.message == ("a.py holds 2 modules with parameters:\n  teacher  (a.py:21)\n  student  (a.py:22)")
+        assert error.hint == "name the one to check: a.py:student"
+
+    def test_several_classes(self):
+        """Neither is part of the other."""
+        write("a.py", NET + "class Other(Net): pass")
+        assert error_of("a.py").message == (
+            "a.py holds 2 classes that could be the model:\n  Net  (a.py:13)\n  Other  (a.py:21)"
+        )
+
+    def test_only_a_class_that_needs_arguments(self):
+        """Its signature is shown."""
+        write("a.py", "from torch import nn\nclass Net(nn.Module):\n    def __init__(self, depth: int, width=4): pass")
+        error = error_of("a.py")
+        assert "Net (line 2) needs arguments: Net(depth, width=4)" in error.message
+        assert "--arg KEY=VALUE" in error.hint
+
+    @pytest.mark.parametrize(
+        ("source", "message", "hint"),
+        [
+            (
+                "def build_model(): return Net(), 1",
+                "a.py:build_model returned a tuple (Net, int) instead of a model",
+                "build_optimizer",
+            ),
+            ("def build_model(): Net()", "a.py:build_model returned None instead of a model", "`return model` missing"),
+            ("def build_model(): return Net", "a.py:build_model returned the class Net instead of a model", "Net(…)"),
+            (
+                "def build_model(): return Net().state_dict()",
+                "a.py:build_model returned an OrderedDict instead",
+                "load_state_dict",
+            ),
+            (
+                "def build_model(depth): pass",
+                "a.py:build_model needs `depth` to be built: build_model(depth)",
+                "--arg depth=VALUE",
+            ),
+            ("def build_model(): raise OSError('disk')", "building a.py:build_model() raised OSError: disk", ""),
+        ],
+    )
+    def test_a_factory_that_makes_no_model(self, source, message, hint):
+        """What it returned instead, and its line."""
+        write("a.py", NET + source)
+        error = error_of("a.py")
+        assert error.message.startswith(message)
+        assert hint in error.hint
+        assert str(error.location) == "a.py:21"
+
+    def test_an_unknown_name(self):
+        """The nearest one is offered."""
+        write("a.py", NET)
+        error = error_of("a.py:Nett")
+        assert (error.message, error.hint) == ("a.py defines no `Nett`", "did you mean Net?")
+
+    def test_an_unknown_argument(self):
+        """What the constructor takes is shown."""
+        write("a.py", NET)
+        error = error_of("a.py:Net", arguments={"widht": 3})
+        assert error.message == "a.py:Net takes no argument `widht`: Net(width=4)"
+        assert error.hint == "did you mean width?"
+
+    def test_arguments_for_an_instance(self):
+        """They would be lost silently."""
+        write("a.py", NET + "model = Net()")
+        assert "is built already" in error_of("a.py", arguments={"width": 3}).message
+
+    def test_a_name_that_is_something_else(self):
+        """A number is no model."""
+        write("a.py", "LR = 0.1")
+        assert error_of("a.py:LR").message == "a.py:LR is a float, no model"
