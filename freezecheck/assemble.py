@@ -39,7 +39,7 @@ def assemble(
         missing[Need.SPEC] = _NO_SPEC
     if observation is None:
         missing |= {Need.PROBE: _NO_PROBE, Need.VALUES: _NO_PROBE, Need.OPTIMIZER: _NO_PROBE}
-    missing.setdefault(Need.TRAINING, "a real training was not watched: that is `freezecheck run`")
+    missing.setdefault(Need.TRAINING, "")
     return Case(
         facts=facts,
         layers=tuple(_layers(description, facts, seen)),

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from .assemble import assemble
 from .errors import FreezeError
-from .judge import judge
+from .judge import codes_run, judge
 from .match import match
-from .records import Finding, Need, Report, Severity
+from .records import Finding, Report, Severity
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from .subject import Subject
 
 _STEPS = 3
+_OF_THE_SPEC = ("FZ00",)
+"""The rules that `report` runs."""
 
 
 class Result:
@@ -113,10 +115,12 @@ def verify_subject(
     ignore: Sequence[str] = (),
     fail_on: Severity = Severity.WARNING,
     memory: bool = False,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> Report:
     """Walk the whole line: describe, match, probe without leaving a trace, judge.
 
-    `memory` measures, by one more forward, what each layer keeps for the backward pass.
+    `memory` measures, by one more forward, what each layer keeps for the backward pass. `progress` is called with what
+    is about to be done, as in `training step 2 of at most 3`.
     """
     from .probe.describe import anatomy
     from .probe.memory import saved_bytes
@@ -125,23 +129,35 @@ def verify_subject(
     from .probe.untouched import untouched
 
     with untouched(subject.model, subject.optimizers or ()) as ground:
-        prepare(subject, seed)
+        progress("looking for inputs that fit" if subject.make_inputs is None else "preparing the model")
+        prepare(subject, ground, seed)
         body = anatomy(subject.model, ground.gradient_before)
         plan = match(spec, body.description)
         wanted = steps or (spec.steps if spec else None) or _STEPS
-        observation = observe(subject, body, plan, ground, steps=wanted, seed=seed)
+        observation = observe(subject, body, plan, ground, steps=wanted, seed=seed, progress=progress)
         if memory:
+            progress("measuring what each layer keeps for the backward pass")
             observation = replace(observation, saved_bytes=saved_bytes(subject, body, seed))
+    progress("judging")
     case = assemble(body.description, plan, observation, subject.files)
-    findings, skipped = judge(case, select=select, ignore=(*ignore, *(spec.ignore if spec else ())))
-    return Report("verify", subject.target, spec.path if spec else None, case, findings, skipped, fail_on)
+    ignore = (*ignore, *(spec.ignore if spec else ()))
+    findings, skipped = judge(case, select=select, ignore=ignore)
+    ran = codes_run(case, select=select, ignore=ignore)
+    path = spec.path if spec else None
+    return Report("verify", subject.target, path, case, findings, skipped, fail_on, ran, subject.files)
 
 
 def report_subject(subject: Subject, spec: Spec | None = None) -> Report:
-    """Describe and match only. Judges nothing but the spec itself."""
+    """Describe and match only. Judges nothing but the spec itself, and leaves out only what the spec ignores."""
     from .probe.describe import describe
 
     description = describe(subject.model)
     case = assemble(description, match(spec, description), files=subject.files)
-    findings, _ = judge(case, select=("FZ00",)) if Need.SPEC not in case.missing else ((), ())
-    return Report("report", subject.target, spec.path if spec else None, case, findings)
+    if spec is None:
+        return Report("report", subject.target, None, case, files=subject.files)
+    findings, skipped = judge(case, select=_OF_THE_SPEC, ignore=spec.ignore)
+    left_out = tuple(item for item in skipped if any(code.startswith(_OF_THE_SPEC) for code in item.codes))
+    ran = codes_run(case, select=_OF_THE_SPEC, ignore=spec.ignore)
+    return Report(
+        "report", subject.target, spec.path, case, findings, skipped=left_out, ran=ran, files=subject.files
+    )

@@ -40,6 +40,11 @@ def judge(
     return tuple(sorted(findings, key=_gravest_first)), tuple(skipped)
 
 
+def codes_run(case: Case, *, select: Sequence[str] = (), ignore: Sequence[str] = ()) -> tuple[str, ...]:
+    """The codes of the rules that `judge` runs, in their order."""
+    return tuple(rule.code for rule in _choose(case, select, ignore)[0])
+
+
 def in_order(every: Iterable[Rule]) -> list[Rule]:
     """The rules with each cause before its effects. Raises graphlib.CycleError when two swallow each other."""
     by_code = {rule.code: rule for rule in every}
@@ -89,11 +94,11 @@ def _choose(case: Case, select: Sequence[str], ignore: Sequence[str]) -> tuple[l
     reasons: dict[str, list[str]] = {}
     for rule in rules():
         why = _reasons(case.missing, rule, select, ignore)
-        for reason in why:
+        for reason in filter(None, why):  # an empty reason: the rule is out of place here, not left out
             reasons.setdefault(reason, []).append(rule.code)
         if not why:
             running.append(rule)
-    return running, [Skipped(spell(codes), why) for why, codes in reasons.items()]
+    return running, [Skipped(spell(codes), why, tuple(codes)) for why, codes in reasons.items()]
 
 
 def _reasons(missing: Mapping[Need, str], rule: Rule, select: Sequence[str], ignore: Sequence[str]) -> list[str]:

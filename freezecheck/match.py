@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from .flags import plan_from_flags
 from .nearest import explain
-from .records import Contradiction, Description, Expected, Overlap, Plan, Selector, Tensor
+from .records import Contradiction, Description, Expected, Location, Overlap, Plan, Selector, Tensor
 from .selection import OutOfRange, Selection
 from .selectors import Pattern, parse_selector
 from .spec_mistakes import Mistake, spec_error
@@ -93,7 +93,23 @@ def match(spec: Spec | None, description: Description) -> Plan:
         overlaps=tuple(_overlaps(description, lists)),
         contradictions=contradictions,
         counts=spec.expect,
+        said_at=_said_at(description, lists, spec),
     )
+
+
+def _said_at(description: Description, lists: Mapping[str, _List], spec: Spec) -> dict[str, Location]:
+    """By canonical name the line that says what is expected: its selector's, else the one that the rest follows from."""
+    by_name: dict[str, Location] = {}
+    for key, _ in reversed(_STRENGTH):
+        for selector, names in lists[key].chosen():
+            if selector.location:
+                by_name.update(dict.fromkeys(names, selector.location))
+    rest = next((spec.locations[key] for key in ("rest", "trainable", "frozen") if key in spec.locations), None)
+    places = {
+        tensor.name: next((by_name[name] for name in tensor.names if name in by_name), rest)
+        for tensor in description.tensors
+    }
+    return {name: place for name, place in places.items() if place}
 
 
 def _expected(

@@ -126,7 +126,7 @@ def frames_of(exception: BaseException) -> list[str]:
     Where no frame is the user's, the innermost frame of a library is given. Of a deep recursion the middle is left
     out; of a SyntaxError the offending line follows with a caret under the place.
     """
-    places = _traced(exception, {"user"}) or _traced(exception, {"library", "torch", "python"})[-1:]
+    places = _traced(exception, {"user"}) or _traced(exception, {"library", "torch"})[-1:]
     lines = _without_the_middle([_frame(place) for place in places])
     if isinstance(exception, SyntaxError) and exception.filename and exception.text:
         lines.append(_syntax(exception))

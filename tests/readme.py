@@ -37,10 +37,13 @@ class Ran:
 
 
 def freezecheck_command(*arguments: str, folder: Path = ROOT) -> Ran:
-    """Run `freezecheck ARGUMENTS` in this process, as the installed command would in `folder`."""
+    """Run `freezecheck ARGUMENTS` in this process, as the installed command would in `folder`.
+
+    The user's modules are forgotten afterwards: a process of its own would not hand them to the next one.
+    """
     from freezecheck.__main__ import main
 
-    out, err, argv, path = io.StringIO(), io.StringIO(), sys.argv, list(sys.path)
+    out, err, argv, path, known = io.StringIO(), io.StringIO(), sys.argv, list(sys.path), set(sys.modules)
     code: object = 0
     try:
         sys.argv = ["freezecheck", *arguments]
@@ -50,6 +53,9 @@ def freezecheck_command(*arguments: str, folder: Path = ROOT) -> Ran:
         code = stop.code or 0
     finally:
         sys.argv, sys.path[:] = argv, path
+        for name in set(sys.modules) - known:
+            if str(folder.resolve()) in str(getattr(sys.modules[name], "__file__", None)) and folder != ROOT:
+                del sys.modules[name]
     return Ran(code if isinstance(code, int) else 1, out.getvalue(), err.getvalue())
 
 

@@ -26,14 +26,14 @@ LAYERS = (
     {"discover", "flags", "guard", "places", "schema", "subject"},
     {"draft", "draft_selectors", "match", "nearest", "selection", "selectors"}  # names → expectations, and back
     | {"spec", "spec_mistakes", "spec_model", "toml_lines"}
-    | {"rules", "source", "inputs", "loaders", "probe"},
+    | {"rules", "source", "inputs", "loaders", "probe", "watching"},
     {"assemble", "check", "judge", "loading", "freezing", "objects", "render"},
     {"cli"},
     {"__main__", "__init__"},
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 ONLY_IN = {
-    "torch": {"inputs", "loaders", "loading", "objects", "probe", "check", "freezing"},
+    "torch": {"inputs", "loaders", "loading", "objects", "probe", "check", "freezing", "watching"},
     "torchvision": {"loaders.torchvision_name"},
     "timm": {"loaders.timm_name"},
     "click": {"cli"},

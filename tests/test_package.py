@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
+import re
 import subprocess
 import sys
 import sysconfig
@@ -59,10 +61,8 @@ def test_the_package_ships_its_types_and_its_schemas():
 
 def test_every_requirement_is_used():
     """The package requires at run time what it imports, and no more."""
-    import ast
-
     requirements = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
-    required = {text.partition(">")[0].replace("-", "_") for text in requirements}
+    required = {re.split(r"[^\w-]", text)[0].replace("-", "_") for text in requirements}
     imported = {
         name.partition(".")[0]
         for path in HOME.rglob("*.py")

@@ -37,6 +37,13 @@ class Anatomy:
         kinds = self.description.by_name
         return {n: t for n, t in self.tensors.items() if kinds[n].kind == "parameter"}  # type: ignore[misc]  # DTensor parameters are nn.Parameter by name only
 
+    def now(self, name: str) -> torch.Tensor | None:
+        """Return the tensor that stands under a name by now: a forward may put a new buffer in an old one's place."""
+        path, _, key = name.rpartition(".")
+        module = self.modules.get(path)
+        held = {} if module is None else {**module._parameters, **module._buffers}
+        return held.get(key)
+
 
 def describe(model: nn.Module) -> Description:
     """Describe a model's tensors and layers. Runs nothing of the model and changes nothing."""

@@ -25,6 +25,8 @@ class Effect(Enum):
     """A tensor is made from Python or numpy data: `torch.tensor`, `torch.as_tensor`."""
     GRAD_MODE = auto()
     """Gradient recording is switched on or off."""
+    FLAG = auto()
+    """A tensor's `requires_grad` is set."""
 
 
 _DATA_PROPERTIES = frozenset({"T", "H", "mT", "mH", "real", "imag"})
@@ -94,9 +96,9 @@ def _decide(func: Any) -> Effect:
             return Effect.CUTS
         return Effect.ORDINARY if name in _DATA_PROPERTIES else Effect.IGNORED
     if raw == "__set__":
-        return Effect.WRITES if name == "data" else Effect.IGNORED
-    if name == "_set_grad_enabled":
-        return Effect.GRAD_MODE
+        return {"data": Effect.WRITES, "requires_grad": Effect.FLAG}.get(name, Effect.IGNORED)
+    if name in ("_set_grad_enabled", "requires_grad_"):
+        return Effect.FLAG if name == "requires_grad_" else Effect.GRAD_MODE
     for names, effect in ((_CUTS, Effect.CUTS), (_LEAVES, Effect.LEAVES), (_ENTERS, Effect.ENTERS)):
         if name in names:
             return effect

@@ -14,9 +14,10 @@ from .step import eager, seed_everything
 
 if TYPE_CHECKING:
     from ..subject import Subject
+    from .untouched import Ground
 
 
-def prepare(subject: Subject, seed: int) -> None:
+def prepare(subject: Subject, ground: Ground, seed: int) -> None:
     """Find inputs for a subject that brought none, and run lazy layers once so that they have weights.
 
     Call it inside `untouched`, which makes lazy layers lazy again. Raises ProbeError when no inputs fit.
@@ -31,3 +32,4 @@ def prepare(subject: Subject, seed: int) -> None:
     if any(is_lazy(t) for t in (*subject.model.parameters(), *subject.model.buffers())):
         with users_code("the first forward of a lazy layer", ProbeError), torch.no_grad(), eager():
             call_model(subject.model, subject.make_inputs())
+        ground.settle()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -41,19 +41,29 @@ _STRONGER = [Gradient.NONE, Gradient.ZERO, Gradient.NONZERO, Gradient.NONFINITE]
 
 
 def observe(
-    subject: Subject, anatomy: Anatomy, plan: Plan, ground: Ground, *, steps: int = 3, seed: int = 0
+    subject: Subject,
+    anatomy: Anatomy,
+    plan: Plan,
+    ground: Ground,
+    *,
+    steps: int = 3,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> Observation:
     """Train `subject` for at most `steps` steps and return what was seen; stops when nothing is left asleep.
 
-    The caller has entered `untouched`, whose `ground` this asks what moved and tells what will be written.
+    The caller has entered `untouched`, whose `ground` this asks what moved and tells what will be written; `progress`
+    is called with what is about to be done.
     Raises ProbeError when forward, loss, backward or step cannot run.
     """
     probe = Probe(subject, anatomy, plan, ground, seed)
     probe.set_up()
-    for _ in range(steps):
+    for number in range(1, steps + 1):
+        progress(f"training step {number} of at most {steps}")
         probe.step()
         if not probe.asleep():
             break
+    progress("comparing every tensor with what it was")
     probe.look_without_chance()
     return probe.observation()
 
@@ -212,7 +222,7 @@ class Probe:
         if not self.meta:
             for name, tensor in self.anatomy.tensors.items():
                 if name not in self.moved:
-                    self.moved[name] = self.ground.change(tensor)
+                    self.moved[name] = self.ground.change(tensor, self.anatomy.now(name))
             self._explain_unmoved()
         moved = {n: m for n, m in self.moved.items() if n not in self.by_chance or m[0]}
         foreign = tuple(

@@ -21,7 +21,7 @@ from types import FrameType
 from typing import Any, Literal
 
 import torch
-from torch.overrides import TorchFunctionMode
+from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
 from ..places import library_location, user_location
 from ..records import Cut, Location, Write
@@ -136,10 +136,13 @@ class Trace(TorchFunctionMode):
         self._ids: set[int] = set()
         self.watch(watched)
         self._before_write = before_write
+        self._stopped = False
         self._region, self._mode = 0, (True, False)
         self._entered: list[Location | None] = []
         self._escaped: dict[int, tuple[Any, int, int]] = {}
         self._pending = (0, 0)
+        self.on_flag: Callable[[torch.Tensor, bool], None] | None = None
+        """Called with a tensor and the `requires_grad` that it is being given."""
         self.simulated: bool | None = None
         """Inside a custom Function torch records nothing: there, whether the user's own switches would record."""
 
@@ -150,15 +153,28 @@ class Trace(TorchFunctionMode):
                 self._ids.add(id(tensor))
                 self._watched.setdefault(storage_of(tensor), []).append(tensor)
 
+    def stop(self) -> None:
+        """Look no more. Leaves torch's stack of modes when it is uppermost there, else only passes calls through."""
+        self._stopped = True
+        stack = _get_current_function_mode_stack()
+        if stack and stack[-1] is self:
+            self.__exit__(None, None, None)
+
     # ------------------------------------------------------------ the mode
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one torch function of the user's and note what it did to the flow."""
         kwargs = kwargs or {}
+        if self._stopped:
+            return func(*args, **kwargs)
         effect = effect_of(func)
         if effect is Effect.IGNORED:
             if opens_memory(func):
                 self._note_writes(func, [a for a in args[:1] if isinstance(a, torch.Tensor)], certain=False)
+            return func(*args, **kwargs)
+        if effect is Effect.FLAG:
+            if self.on_flag is not None:
+                self.on_flag(args[0], bool(args[1] if len(args) > 1 else kwargs.get("requires_grad", True)))
             return func(*args, **kwargs)
         if self.phase != "forward":
             self._note_writes(func, written_by(func, args, kwargs))

@@ -101,7 +101,10 @@ class Case:
     optimizers: tuple[str, ...] = ()
     """Class names of the optimizers, by index."""
     missing: Mapping[Need, str] = field(default_factory=dict)
-    """What this check does not have, each with the reason: rules that need it are skipped."""
+    """What this check does not have, each with the reason: rules that need it are skipped.
+
+    With an empty reason they are out of place (a flag's history, where no training is watched) and not mentioned.
+    """
     conditions: Conditions = field(default_factory=Conditions)
     skipped: tuple[Skipped, ...] = ()
 

@@ -66,6 +66,10 @@ class Report:
     findings: tuple[Finding, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     fail_on: Severity = Severity.WARNING
+    ran: tuple[str, ...] = ()
+    """Codes of the rules that were run, whether or not they found something."""
+    files: tuple[str, ...] = ()
+    """The user's source files, the model's own first: where a finding that no line belongs to is shown."""
 
     @property
     def ok(self) -> bool:

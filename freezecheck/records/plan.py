@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .words import Expected, Location
 
@@ -75,3 +75,5 @@ class Plan:
     overlaps: tuple[Overlap, ...] = ()
     contradictions: tuple[Contradiction, ...] = ()
     counts: Counts | None = None
+    said_at: Mapping[str, Location] = field(default_factory=dict)
+    """By canonical tensor name, the line of the spec that says it; only where the spec has lines."""

@@ -106,6 +106,8 @@ class Skipped:
 
     what: str
     why: str
+    codes: tuple[str, ...] = field(default=(), compare=False)
+    """The rules that it is, where it is rules."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,12 +84,13 @@ def check(case: Case) -> Iterable[Hit]:
 def paired(foreign: Sequence[Foreign], homeless: Sequence[Facts]) -> list[Facts]:
     """The parameters in no optimizer that seem to stand where these tensors stood.
 
-    First by equal shape, each tensor once; then by as many dimensions, since a replaced head has another width.
+    First by equal shape, each tensor once; then by as many dimensions, since a replaced head has another width. Of
+    several that fit, the first by name is taken.
     """
     left = list(foreign)
-    found = []
+    found: list[Facts] = []
     for alike in (lambda a, b: a == b, lambda a, b: len(a) == len(b)):
-        for fact in homeless:
+        for fact in sorted(homeless, key=lambda fact: fact.name):
             match = next((f for f in left if fact not in found and alike(f.shape, fact.tensor.shape)), None)
             if match is not None:
                 left.remove(match)

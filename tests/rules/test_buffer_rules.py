@@ -90,7 +90,7 @@ class TestFrozenBufferMoved:
         assert '`eval = ["*"]`' in found.fix
 
     def test_without_values_the_mode_and_kind_decide(self):
-        """On the meta device nothing moves; a BatchNorm in train mode would move its statistics, one in eval would not."""
+        """On the meta device nothing moves; a BatchNorm in train mode would move its statistics, one in eval not."""
         drifting = replace(LAYERS[2], movable_buffers=tuple(f"backbone.bn1.{s}" for s in STATISTICS))
         unseen = statistics(moved=None, max_abs_change=None)
         found = hit("FZ501", table(*unseen, layers=(ROOT, BACKBONE, drifting)))
@@ -173,7 +173,8 @@ class TestDropoutActiveInFrozenLayer:
             "other outputs for the same input at every step."
         )
         assert found.fix == (
-            'model.backbone.eval() after every model.train(); in the spec `eval = ["backbone"]` if the loop does that already'
+            'model.backbone.eval() after every model.train(); in the spec `eval = ["backbone"]` if the loop does that '
+            "already"
         )
         assert found.tensors == ()
 

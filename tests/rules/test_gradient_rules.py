@@ -195,7 +195,7 @@ class TestStaleGradient:
         ],
     )
     def test_the_message_says_when_it_would_move(self, members, why):
-        """Momentum and weight decay move even a zero gradient, a plain step moves the next time, nothing moves the rest."""
+        """Momentum and decay move even a zero gradient, a plain step moves the next time, nothing moves the rest."""
         stale = frozen("backbone.weight", gradient_before=Gradient.ZERO, memberships=members)
         found = hit("FZ203", table(stale, trained("head.weight")))
         assert found.message == f"`backbone.weight` is frozen, but its .grad still holds a tensor. {why}"
@@ -294,6 +294,7 @@ class TestLossWithoutGraph:
         """The graph exists and ends elsewhere."""
         found = hit("FZ206", self.lossy())
         assert found.message == (
-            "The loss's graph reaches no parameter of the model. `head.weight` is expected trainable and gets no gradient."
+            "The loss's graph reaches no parameter of the model. `head.weight` is expected trainable and gets no "
+            "gradient."
         )
         assert found.fix == "make the loss of what the model returns, by operations of torch, outside no_grad"

@@ -1,0 +1,202 @@
+"""One model under watch: what it was when a stretch of steps began, and what those steps did to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from ..match import match
+from ..probe.describe import anatomy, gradient_in
+from ..probe.evidence import Evidence
+from ..probe.held import Content, copy_all
+from ..probe.members import groups_of, memberships
+from ..probe.update import lost_update
+from ..records import (
+    Conditions,
+    Description,
+    Expected,
+    Foreign,
+    Gradient,
+    Location,
+    Membership,
+    Observation,
+    Plan,
+    Update,
+)
+
+if TYPE_CHECKING:
+    from ..spec import Spec
+    from .flags import Flags
+
+_SMALL = 4096
+"""Bytes up to which a copy costs no more than a fingerprint."""
+
+
+class Watched:
+    """A root model of the training. A stretch is the steps since the flags last came to agree with the spec."""
+
+    def __init__(self, name: str, model: nn.Module, spec: Spec | None) -> None:
+        self.name, self.model, self.spec = name, model, spec
+        self.steps: dict[int, int] = {}
+        """By optimizer, the steps it made in this stretch."""
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin a stretch: describe the model, and remember what every tensor holds."""
+        self.body = anatomy(self.model)
+        self.plan: Plan = match(self.spec, self.body.description)
+        self.names = {id(t): name for name, t in self.body.tensors.items()}
+        self.parameters: dict[str, Any] = self.body.parameters
+        self.evidence = Evidence(self.parameters, self.names, self.body.modules)
+        self.flags = {name: p.requires_grad for name, p in self.parameters.items()}
+        self.trained = dict(self.flags)
+        """Whether a parameter required grad in any step."""
+        self.modes: dict[str, bool] = {}
+        self.members: dict[str, tuple[Membership, ...]] = {}
+        self.foreign: dict[int, tuple[Foreign, torch.Tensor]] = {}
+        self.moved: dict[str, tuple[bool, float | None]] = {}
+        self.updates: dict[str, Update] = {}
+        self.steps.clear()
+        self._contents = {name: Content(t.data) for name, t in self.body.tensors.items()}
+        self._remember(self._contents)
+
+    def _remember(self, contents: Mapping[str, Content]) -> None:
+        buffers = self.body.tensors.keys() - self.parameters.keys()
+        wanted = [c for n, c in contents.items() if n in buffers or self.flags.get(n) or c.nbytes <= _SMALL]
+        copy_all(wanted)
+        for content in contents.values():
+            content.mark()
+
+    def holds(self, module: nn.Module) -> bool:
+        """Whether a module is part of this model."""
+        return any(module is mine for mine in self.body.modules.values())
+
+    def owns(self, tensors: Iterable[torch.Tensor]) -> bool:
+        """Whether any of these tensors is a parameter of this model."""
+        return any(id(tensor) in self.names for tensor in tensors)
+
+    # ------------------------------------------------------------ events
+
+    def forward_begins(self) -> None:
+        """Note the modes; begin anew when layers were added, or flags have come closer to what is expected."""
+        if self._changed_shape() or self._closer_to_the_spec():
+            self.begin()
+        self.modes = {path: module.training for path, module in self.body.modules.items()}
+
+    def _changed_shape(self) -> bool:
+        current = {id(p) for p in self.model.parameters()}
+        return current != {id(p) for p in self.parameters.values()}
+
+    def _closer_to_the_spec(self) -> bool:
+        """Whether a warm-up with other flags is over: flags changed, and all changes are what the spec says."""
+        changed = {n: p.requires_grad for n, p in self.parameters.items() if p.requires_grad != self.flags[n]}
+        self.flags.update(changed)
+        expected = self.plan.expected
+        wanted = {n: expected.get(n) is Expected.TRAINABLE for n in changed}
+        judged = all(expected.get(n) is not Expected.UNCHECKED for n in changed)
+        return bool(changed) and judged and wanted == changed and bool(self.steps)
+
+    def step_begins(self, optimizer: Any, index: int, optimizers: Sequence[Any]) -> None:
+        """Note flags, gradients and places just before an optimizer steps."""
+        woken = {n: Content(t.data) for n, t in self.body.tensors.items() if self._contents[n].empty}
+        woken = {n: content for n, content in woken.items() if not content.empty}
+        if woken:  # lazy layers have their weights by now
+            self._contents.update(woken)
+            self._remember(woken)
+        for name, parameter in self.parameters.items():
+            self.trained[name] = self.trained[name] or parameter.requires_grad
+        self.evidence.note_gradients()
+        places, foreign = memberships(optimizers, self.names)
+        for name, found in places.items():
+            before = {(m.optimizer, m.group): m for m in self.members.get(name, ())}
+            self.members[name] = tuple(_stronger(before.get((m.optimizer, m.group)), m) for m in found)
+        for one, tensor in foreign:
+            if one.optimizer == index:
+                reached = tensor.grad is not None or id(tensor) in self.evidence.reached
+                known = self.foreign.get(id(tensor))
+                self.foreign[id(tensor)] = (
+                    replace(one, gradient=reached or (known and known[0].gradient) or False),
+                    tensor,
+                )
+
+    def step_ends(self, optimizer: Any, index: int) -> None:
+        """Count a step, and look again at gradients that a closure made."""
+        self.steps[index] = self.steps.get(index, 0) + 1
+        self.evidence.note_gradients()
+
+    def measure(self, optimizers: Sequence[Any]) -> None:
+        """Compare every tensor with what it was when the stretch began."""
+        for name, tensor in self.body.tensors.items():
+            current = self.body.now(name)
+            self.moved[name] = self._contents[name].change(tensor.data if current is None else current.data)
+        for index, _, group in groups_of(optimizers):
+            for tensor in group["params"]:
+                name = self.names.get(id(tensor), "")
+                if self.evidence.gradients.get(name) is Gradient.NONZERO and not self.moved[name][0]:
+                    update = lost_update(optimizers[index], group, tensor)
+                    if update is not None:
+                        self.updates[name] = update
+
+    # ------------------------------------------------------------ what was seen
+
+    def description(self, put_in_eval: set[int]) -> Description:
+        """The model as the training had it: flags that any step saw on, and layers that somebody had put in eval."""
+        now = anatomy(self.model)
+        tensors = tuple(
+            replace(t, requires_grad=self.trained.get(t.name, t.requires_grad)) for t in self.body.description.tensors
+        )
+        asked = {p for p, m in self.body.modules.items() if p and id(m) in put_in_eval}
+        layers = tuple(
+            replace(layer, training=not any(f"{layer.name}.".startswith(f"{path}.") for path in asked))
+            for layer in self.body.description.layers
+        )
+        return Description(tensors, layers, now.description.strays)
+
+    def observation(self, optimizers: Sequence[Any], flags: Flags, conditions: Conditions) -> Observation:
+        """All that the stretch showed, in the records that the rules read."""
+        seen = self.evidence
+        hooked = {n for n, p in self.parameters.items() if getattr(p, "_backward_hooks", None)}
+        return Observation(
+            gradients=seen.gradients,
+            gradient_max=seen.gradient_max,
+            moved=self.moved,
+            used=frozenset(seen.used),
+            cuts=seen.cuts,
+            writes=seen.writes,
+            updates=self.updates,
+            flipped=self._flipped(flags),
+            gradient_hooks=frozenset(hooked),
+            wasted=frozenset(seen.wasted),
+            modes=self.modes,
+            memberships=self.members,
+            optimizers=tuple(type(o).__name__ for o in optimizers),
+            foreign=tuple(one for one, _ in self.foreign.values()),
+            leaves=tuple(seen.leaves.values()),
+            loss=seen.loss,
+            conditions=conditions,
+        )
+
+    def _flipped(self, flags: Flags) -> dict[str, Location]:
+        found = {}
+        for name, parameter in self.parameters.items():
+            expected = self.plan.expected.get(name)
+            wanted = expected is Expected.TRAINABLE
+            if expected is Expected.UNCHECKED or self.trained[name] == wanted:
+                continue
+            location = flags.flipped(parameter, wanted)
+            if location is not None:
+                found[name] = location
+        return found
+
+
+def _stronger(before: Membership | None, now: Membership) -> Membership:
+    return now if before is None or now.lr >= before.lr else replace(now, lr=before.lr)
+
+
+def stale(model: nn.Module) -> bool:
+    """Whether any frozen parameter still carries a gradient."""
+    return any(not p.requires_grad and gradient_in(p.grad) is not Gradient.NONE for p in model.parameters())
