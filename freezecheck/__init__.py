@@ -9,14 +9,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .freezing import apply as apply
     from .check import Result as Result
     from .check import report as report
     from .check import verify as verify
     from .errors import FreezecheckError as FreezecheckError
     from .errors import FreezeError as FreezeError
+    from .freezing import apply as apply
     from .records import Finding as Finding
     from .spec import Spec as Spec
+    from .watching.context import watch as watch
 
 __version__ = "0.1.0"
 
@@ -27,10 +28,22 @@ _HOMES = {
     "report": "check",
     "Result": "check",
     "Finding": "records",
+    "watch": "watching.context",
     "FreezeError": "errors",
     "FreezecheckError": "errors",
 }
-__all__ = ["Finding", "FreezeError", "FreezecheckError", "Result", "Spec", "__version__", "apply", "report", "verify"]
+__all__ = [
+    "Finding",
+    "FreezeError",
+    "FreezecheckError",
+    "Result",
+    "Spec",
+    "__version__",
+    "apply",
+    "report",
+    "verify",
+    "watch",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -73,6 +73,9 @@ def _facts(tensor: Tensor, plan: Plan, seen: Observation) -> Facts:
         update=seen.updates.get(name),
         flipped=seen.flipped.get(name),
         gradient_hook=name in seen.gradient_hooks,
+        frozen_rows=seen.frozen_rows.get(name),
+        trainable_rows=seen.trainable_rows.get(name),
+        pretrained=seen.pretrained.get(name),
         wasted=name in seen.wasted,
     )
 

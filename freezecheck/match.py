@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
 from .flags import plan_from_flags
 from .nearest import explain
 from .records import Contradiction, Description, Expected, Location, Overlap, Plan, Selector, Tensor
+from .rows import Cuts
 from .selection import OutOfRange, Selection
 from .selectors import Pattern, parse_selector
 from .spec_mistakes import Mistake, spec_error
@@ -41,6 +42,7 @@ class _Resolver:
     """Resolves the lists of one spec and gathers what is wrong with them."""
 
     selection: Selection
+    cuts: Cuts
     mistakes: list[Mistake] = field(default_factory=list)
 
     def resolve(self, selectors: Iterable[Selector]) -> _List:
@@ -59,8 +61,9 @@ class _Resolver:
         try:
             if selector.list == "eval":
                 return frozenset(self.selection.subtrees(self.selection.modules(pattern)))
-            names = self.selection.names(pattern)
-            return frozenset(names & self.selection.buffers if selector.list == "buffers_may_move" else names)
+            if selector.list == "buffers_may_move":
+                return frozenset(self.selection.names(pattern) & self.selection.buffers)
+            return frozenset(self.cuts.selected(pattern))
         except OutOfRange as error:
             self.mistakes.append(Mistake(f"`{selector.text}` in `{selector.list}` {error}", selector.location))
             return frozenset()
@@ -76,13 +79,19 @@ def match(spec: Spec | None, description: Description) -> Plan:
     if spec is None:
         return plan_from_flags(description)
     selection = Selection(description)
-    resolver = _Resolver(selection)
+    cuts = Cuts(selection, (*spec.trainable, *spec.frozen, *spec.unchecked))
+    resolver = _Resolver(selection, cuts)
     every = (spec.trainable, spec.frozen, spec.unchecked, spec.buffers_may_move, spec.eval)
     trainable, frozen, unchecked, may_move, in_eval = resolved = [resolver.resolve(selectors) for selectors in every]
     if resolver.mistakes:
         raise spec_error(resolver.mistakes, hint="Correct the index, or select the items by their names.")
     lists = {"unchecked": unchecked, "trainable": trainable, "frozen": frozen}
-    expected, contradictions = _expected(description, lists, spec.rest)
+    said, contradictions = _expected(cuts.description, lists, spec.rest)
+    contradictions = tuple({c.tensor: c for c in (_of_the_whole(c, cuts) for c in contradictions)}.values())
+    expected, rows = cuts.together(said)
+    for contradiction in contradictions:
+        expected[contradiction.tensor] = Expected.UNCHECKED
+        rows.pop(contradiction.tensor, None)
     return Plan(
         expected,
         buffers_may_move=frozenset(description.by_name[name].name for name in may_move.names),
@@ -90,15 +99,16 @@ def match(spec: Spec | None, description: Description) -> Plan:
         unmatched=tuple(
             explain(selector, selection) for one in resolved for selector, names in one.selected.items() if not names
         ),
-        overlaps=tuple(_overlaps(description, lists)),
+        overlaps=tuple(_overlaps(cuts, lists)),
         contradictions=contradictions,
         counts=spec.expect,
-        said_at=_said_at(description, lists, spec),
+        rows=rows,
+        said_at={cuts.whole(unit): place for unit, place in _said_at(cuts.description, lists, spec).items()},
     )
 
 
 def _said_at(description: Description, lists: Mapping[str, _List], spec: Spec) -> dict[str, Location]:
-    """By canonical name the line that says what is expected: its selector's, else the one that the rest follows from."""
+    """By canonical name the line that says what is expected: its selector's, else that the rest follows from."""
     by_name: dict[str, Location] = {}
     for key, _ in reversed(_STRENGTH):
         for selector, names in lists[key].chosen():
@@ -157,8 +167,13 @@ def _contradiction(tensor: Tensor, frozen_as: str, trainable_as: str, trainable:
     return Contradiction(tensor.name, frozen_as, trainable_as, next(said, None))
 
 
-def _overlaps(description: Description, lists: Mapping[str, _List]) -> Iterable[Overlap]:
-    order = {name: n for n, tensor in enumerate(description.tensors) for name in tensor.names}
+def _of_the_whole(contradiction: Contradiction, cuts: Cuts) -> Contradiction:
+    return replace(contradiction, tensor=cuts.whole(contradiction.tensor))
+
+
+def _overlaps(cuts: Cuts, lists: Mapping[str, _List]) -> Iterable[Overlap]:
+    tensors = cuts.description.tensors
+    order = {name: n for n, tensor in enumerate(tensors) for name in tensor.names}
     for (strong, _), (weak, _) in combinations(_STRENGTH, 2):
         if lists[strong].names.isdisjoint(lists[weak].names):
             continue
@@ -166,4 +181,5 @@ def _overlaps(description: Description, lists: Mapping[str, _List]) -> Iterable[
             for weaker, by_weaker in lists[weak].chosen():
                 both = sorted({order[name] for name in by_stronger & by_weaker})
                 if both and "*" not in (stronger.text, weaker.text):
-                    yield Overlap(stronger, weaker, tuple(description.tensors[n].name for n in both))
+                    named = dict.fromkeys(cuts.whole(tensors[n].name) for n in both)
+                    yield Overlap(stronger, weaker, tuple(named))

@@ -1,4 +1,4 @@
-"""What one selector selects in one model: tensor names or module paths. Pure; no torch."""
+"""What one selector selects in one model: tensor names, rows of tensors, or module paths. Pure; no torch."""
 
 from __future__ import annotations
 
@@ -40,7 +40,45 @@ class Selection:
         if pattern.kind == "re":
             search = re.compile(pattern.rest).search
             return {name for name in self.tensors.all if search(name)}
-        return {name for base in self._bases(pattern) for name in self.tensors.matching(base, pattern.rest, tree=True)}
+        if rows := self.rows(pattern):
+            return set(rows)
+        bases = self._bases(pattern.indexed)
+        return {name for base in bases for name in self.tensors.matching(base, pattern.rest, tree=True)}
+
+    def rows(self, pattern: Pattern) -> dict[str, range]:
+        """By parameter name the rows that a selector such as `embed.weight[32000:]` selects; empty for any other.
+
+        An index that can be one into modules is one into modules. Raises OutOfRange.
+        """
+        if not pattern.indexed or pattern.rest:
+            return {}
+        glob, index = pattern.indexed[-1]
+        bases = self._bases(pattern.indexed[:-1])
+        if any(self.layers.matching(base, glob, tree=False) for base in bases):
+            return {}
+        names = [name for base in bases for name in self.tensors.matching(base, glob, tree=False)]
+        return self._rows_at(names, index, any(has_wildcard(glob) for glob, _ in pattern.indexed))
+
+    def _rows_at(self, names: Sequence[str], index: Index, searching: bool) -> dict[str, range]:
+        """The rows at `index`. A glob searches for parameters that have such rows; a name must be of one that has."""
+        found: dict[str, range] = {}
+        refused: list[str] = []
+        for name in names:
+            tensor = self.description.by_name[name]
+            if tensor.kind == "buffer" or not tensor.shape:
+                if not searching:
+                    what = "a buffer" if tensor.kind == "buffer" else "a single number"
+                    raise OutOfRange(f"{_NOT_INDEXED}: `{name}` is {what}, and only a parameter's rows take an index")
+            elif index.step != 1:
+                raise OutOfRange("has a step, and the rows of a parameter are neighbours: write `[start:stop]`")
+            else:
+                try:
+                    found[name] = index.positions(tensor.shape[0])
+                except IndexError as error:
+                    refused.append(f"{error}: `{name}` has {counted(tensor.shape[0], 'row')}")
+        if refused and (not searching or not found):
+            raise OutOfRange(refused[0])
+        return found
 
     def modules(self, pattern: Pattern) -> set[str]:
         """Paths of the modules that a selector names, without those below them. Raises OutOfRange."""
@@ -52,7 +90,8 @@ class Selection:
         if pattern.kind == "re":
             search = re.compile(pattern.rest).search
             return {path for path in self.layers.all if search(path)}
-        return {path for base in self._bases(pattern) for path in self.layers.matching(base, pattern.rest, tree=False)}
+        bases = self._bases(pattern.indexed)
+        return {path for base in bases for path in self.layers.matching(base, pattern.rest, tree=False)}
 
     def subtrees(self, paths: Iterable[str]) -> set[str]:
         """These modules and all below them."""
@@ -71,11 +110,11 @@ class Selection:
         whole = {layer.name: None for layer in self.description.layers if layer.name not in partial}
         return tuple(name for name in whole if not name or name.rpartition(".")[0] not in whole)
 
-    def _bases(self, pattern: Pattern) -> Sequence[str]:
+    def _bases(self, indexed: Iterable[tuple[str, Index]]) -> Sequence[str]:
         """The modules that a path's indices lead to; the root when it has none."""
         bases = [""]
         searching = False
-        for glob, index in pattern.indexed:
+        for glob, index in indexed:
             searching = searching or has_wildcard(glob)
             found = [path for base in bases for path in self.layers.matching(base, glob, tree=False)]
             bases = list(self._items(found, index, searching))
@@ -159,6 +198,11 @@ def _said(layer: Layer) -> str:
 
 def items(names: Sequence[str]) -> str:
     """How many items a module has, and which indices they take."""
-    if len(names) < 2:
-        return "one item, [0]" if names else "no items"
-    return f"{len(names)} items, [0] to [{len(names) - 1}]"
+    return counted(len(names), "item")
+
+
+def counted(number: int, noun: str) -> str:
+    """`one item, [0]`, or `12 items, [0] to [11]`."""
+    if number < 2:
+        return f"one {noun}, [0]" if number else f"no {noun}s"
+    return f"{number:,} {noun}s, [0] to [{number - 1}]"

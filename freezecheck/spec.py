@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -24,8 +24,9 @@ PROJECT = "pyproject.toml"
 TABLE: TomlPath = ("tool", "freezecheck")
 NO_FILE = "<text>"
 LISTS = ("trainable", "frozen", "unchecked", "buffers_may_move", "eval")
+_NOTHING: Mapping[str, Any] = {}
 REFERENCES = ("target", "optimizer", "inputs", "loss")
-"""Keys that may name a file."""
+"""Keys that may name a Python file."""
 
 _PYTHON_FILE = re.compile(r"(.+\.py)(?::.*)?", re.DOTALL)
 _TOML_PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
@@ -59,7 +60,9 @@ class SpecKeys(TypedDict, total=False):
     loss: str
     steps: int
     ignore: Sequence[str]
+    pretrained: str
     expect: Mapping[str, int]
+    phase: Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -85,9 +88,13 @@ class Spec:
     steps: int | None = None
     ignore: tuple[str, ...] = ()
     """Codes of rules, or beginnings of codes."""
+    pretrained: str | None = None
+    """The checkpoint that frozen tensors must be equal to, a path relative to `folder`."""
     expect: Counts | None = None
+    phases: tuple[Phase, ...] = ()
+    """The stages of the training, in their order; empty when the training has but one."""
     locations: Mapping[str, Location] = field(default_factory=dict, compare=False, repr=False)
-    """Where each key of the top stands; empty when the spec came from Python."""
+    """Where each key stands; empty when the spec came from Python."""
 
     @classmethod
     def load(cls, path: str | Path) -> Spec:
@@ -137,12 +144,34 @@ class Spec:
         given = {key: _plain(value) for key, value in keys.items() if value is not None}
         return _build(given, _Source(None, Path(folder).absolute(), {}))
 
+    def phase(self, name: str) -> Spec:
+        """What is expected in one phase, as a spec without phases. Raises SpecError when there is no such phase."""
+        for phase in self.phases:
+            if phase.name == name:
+                return phase.spec
+        known = [phase.name for phase in self.phases]
+        what = f"the spec {self.path or ''} has no phase `{name}`".replace("  ", " ")
+        if not known:
+            raise SpecError(what, hint="It has no [[phase]] at all.")
+        raise SpecError(f"{what}{nearest(name, known)}", hint=f"Its phases are {', '.join(known)}.")
+
     @staticmethod
     def json_schema() -> dict[str, Any]:
         """The JSON Schema (draft 2020-12) of the TOML file, for editors."""
         from .spec_model import json_schema
 
         return json_schema()
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stage of the training, on the model as the stage before it left it."""
+
+    name: str
+    spec: Spec
+    """What is expected in it: its own keys, and the spec's for those it leaves out. Has no phases itself."""
+    setup: str | None = None
+    """A function such as `train.py:unfreeze`, called with (model, optimizer) as the phase begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +260,7 @@ def _build(data: dict[str, Any], source: _Source) -> Spec:
     mistakes = [Mistake(in_words(error, KEYS), source.at(error["loc"])) for error in wrong]
     mistakes += _missing_files(data, source)
     if not wrong:
-        mistakes += _empty_ranges(data, source)
+        mistakes += [*_empty_ranges(data, source), *_names_used_twice(data, source)]
     if mistakes:
         raise spec_error(mistakes)
     return _spec(data, source)
@@ -239,15 +268,42 @@ def _build(data: dict[str, Any], source: _Source) -> Spec:
 
 def _missing_files(data: Mapping[str, Any], source: _Source) -> list[Mistake]:
     mistakes = []
-    for key in REFERENCES:
-        value = data.get(key)
-        if not isinstance(value, str) or not (named := _PYTHON_FILE.fullmatch(value)):
-            continue
-        file = source.folder / named[1]
-        if "\0" in named[1] or not file.is_file():
-            beside = [other.name for other in file.parent.glob("*.py")] if "\0" not in named[1] else []
-            what = f"`{key}` names a file that does not exist: `{shown(str(file))}`{nearest(file.name, beside)}"
-            mistakes.append(Mistake(what, source.at((key,))))
+    for loc, named in _named_files(data):
+        file = source.folder / named
+        if "\0" in named or not file.exists():
+            beside = [other.name for other in file.parent.glob(f"*{file.suffix}")] if "\0" not in named else []
+            what = (
+                f"`{spelled(loc)}` names a file that does not exist: `{shown(str(file))}`{nearest(file.name, beside)}"
+            )
+            mistakes.append(Mistake(what, source.at(loc)))
+    return mistakes
+
+
+def _named_files(data: Mapping[str, Any]) -> Iterator[tuple[TomlPath, str]]:
+    """Each key whose value names a file, and the file."""
+    values: list[tuple[TomlPath, Any]] = [((key,), data.get(key)) for key in REFERENCES]
+    values += [(("phase", n, "setup"), phase.get("setup")) for n, phase in _phases(data)]
+    for loc, value in values:
+        if isinstance(value, str) and (named := _PYTHON_FILE.fullmatch(value)):
+            yield loc, named[1]
+    if isinstance(pretrained := data.get("pretrained"), str) and pretrained:
+        yield ("pretrained",), pretrained
+
+
+def _phases(data: Mapping[str, Any]) -> list[tuple[int, Mapping[str, Any]]]:
+    phases = data.get("phase")
+    if not isinstance(phases, list):
+        return []
+    return [(n, phase) for n, phase in enumerate(phases) if isinstance(phase, Mapping)]
+
+
+def _names_used_twice(data: Mapping[str, Any], source: _Source) -> list[Mistake]:
+    mistakes, seen = [], set()
+    for n, phase in _phases(data):
+        if phase["name"] in seen:
+            what = f"`{phase['name']}` is the name of more than one phase"
+            mistakes.append(Mistake(what, source.at(("phase", n, "name"))))
+        seen.add(phase["name"])
     return mistakes
 
 
@@ -267,15 +323,35 @@ def _tables(inputs: Any) -> list[tuple[TomlPath, Mapping[str, Any]]]:
     return [((position,), table) for position, table in enumerate(inputs)] if isinstance(inputs, list) else []
 
 
-def _spec(keys: dict[str, Any], source: _Source) -> Spec:
+def _spec(data: Mapping[str, Any], source: _Source) -> Spec:
+    """The spec of the whole text, its phases' included."""
+    phases = tuple(
+        Phase(phase["name"], _spec_of(data, source, phase, ("phase", n)), phase.get("setup"))
+        for n, phase in _phases(data)
+    )
+    if not phases:
+        return _spec_of(data, source)
+    if "expect" not in data["phase"][-1]:
+        # The counts of the model as it is in the end; in an earlier phase others train.
+        last = phases[-1]
+        phases = (*phases[:-1], replace(last, spec=replace(last.spec, expect=_counts(data, source, ("expect",)))))
+    return replace(_spec_of(data, source), phases=phases)
+
+
+def _spec_of(data: Mapping[str, Any], source: _Source, phase: Mapping[str, Any] = _NOTHING, at: TomlPath = ()) -> Spec:
+    """What the top says, or one phase, which stands at `at` and has the top's values for the keys it leaves out."""
+    keys: dict[str, Any] = {**data, **phase}
+
+    def where(key: str) -> TomlPath:
+        return (*at, key) if key in phase else (key,)
+
     lists = {
-        name: tuple(Selector(text, name, source.at((name, n))) for n, text in enumerate(keys.get(name, ())))
+        name: tuple(Selector(text, name, source.at((*where(name), n))) for n, text in enumerate(keys.get(name, ())))
         for name in LISTS
     }
     inputs = keys.get("inputs")
     if not isinstance(inputs, str | None):
         inputs = tuple(InputSpec(**{**table, "shape": tuple(table["shape"])}) for _, table in _tables(inputs))
-    expect = keys.get("expect")
     return Spec(
         path=None if source.path == NO_FILE else source.path,
         folder=source.folder,
@@ -287,9 +363,15 @@ def _spec(keys: dict[str, Any], source: _Source) -> Spec:
         loss=keys.get("loss"),
         steps=keys.get("steps"),
         ignore=tuple(keys.get("ignore", ())),
-        expect=None if expect is None else Counts(**expect, location=source.at(("expect",))),
-        locations={key: place for key in keys if (place := source.at((key,)))},
+        pretrained=keys.get("pretrained"),
+        expect=_counts(phase or data, source, (*at, "expect")),
+        phases=(),
+        locations={key: place for key in keys if (place := source.at(where(key)))},
     )
+
+
+def _counts(table: Mapping[str, Any], source: _Source, at: TomlPath) -> Counts | None:
+    return Counts(**table["expect"], location=source.at(at)) if "expect" in table else None
 
 
 def _rest(keys: Mapping[str, Any]) -> Expected:

@@ -27,8 +27,7 @@ _SAID = {
     "missing": "`{table}` needs the key `{last}`",
 }
 """What to say of each kind of pydantic's errors."""
-_LISTS = {"shape": "a list of whole numbers", "ignore": "a list of rule codes"}
-_LATER = {"phase": "`[[phase]]`", "pretrained": "`pretrained`"}
+_LISTS = {"shape": "a list of whole numbers", "ignore": "a list of rule codes", "phase": "a list of tables"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +62,14 @@ def in_words(error: Mapping[str, Any], known: Mapping[str, Iterable[str]]) -> st
     if kind in ("rule_code", "string_pattern_mismatch"):
         return _unknown_rule(str(came))
     if kind == "string_too_short":
-        return f"`{loc[0]}` has an empty selector" if isinstance(loc[-1], int) else f"`{key}` is empty"
+        return f"`{spelled(loc[:-1])}` has an empty selector" if isinstance(loc[-1], int) else f"`{key}` is empty"
     context = {name: str(value).replace("'", '"') for name, value in error.get("ctx", {}).items() if name != "why"}
     return _SAID.get(kind, "`{key}`: {msg}").format(
         key=key,
         msg=error["msg"],
         came=came,
         described=described(came),
-        top=loc[0] if loc else "",
+        top=spelled(loc[:-1] if loc and isinstance(loc[-1], int) else loc),
         table=spelled(loc[:-1]),
         last=loc[-1] if loc else "",
         why=error.get("ctx", {}).get("why"),
@@ -113,21 +112,21 @@ def nearest(word: str, among: Iterable[str]) -> str:
 def _no_list(key: str, last: str, came: object) -> str:
     meant = _LISTS.get(last, "a list of selectors")
     write = f"; write `{last} = [{json.dumps(came, ensure_ascii=False)}]`" if isinstance(came, str) and came else ""
+    if last == "phase" and isinstance(came, dict):
+        write = "; write `[[phase]]`"
     return f"`{key}` must be {meant}, not {described(came)}{write}"
 
 
 def _unknown_key(loc: tuple[str | int, ...], known: Mapping[str, Iterable[str]]) -> str:
     key = str(loc[-1])
-    if len(loc) == 1 and key in _LATER:
-        return f"{_LATER[key]} is not understood by this version"
     if len(loc) == 1 and key == "tool":
         return "`[tool.freezecheck]` belongs in pyproject.toml; in a file of its own the keys stand at the top"
-    table = str(loc[0]) if len(loc) > 1 else ""
+    table = next((part for part in reversed(loc[:-1]) if isinstance(part, str)), "")
     where = f" in `{spelled(loc[:-1])}`" if table else ""
     home = next((other for other, keys in known.items() if other != table and key in keys), None)
     close = nearest(key, known[table])
     if home is not None:
-        belongs = f"in `{home}`" if home else "at the top, before any table"
+        belongs = {"": "at the top, before any table", "phase": "in `[[phase]]`"}.get(home, f"in `{home}`")
         return f"unknown key `{key}`{where}{close or ';'} `{key}` itself belongs {belongs}"
     return f"unknown key `{key}`{where}{close or f'; known are {_listed(known[table])}'}"
 

@@ -114,15 +114,7 @@ Inputs = Annotated[
 ]
 
 
-class SpecTable(_Table):
-    """Which tensors of a PyTorch model train and which are frozen."""
-
-    model_config = ConfigDict(title="freezecheck spec")
-
-    target: Annotated[
-        Reference | None,
-        Field(description="The model: `model.py`, `model.py:NAME`, `package.module:NAME`, `torchvision:NAME`."),
-    ] = None
+class _Lists(_Table):
     trainable: Annotated[SelectorList | None, Field(description="Selectors of the tensors that train.")] = None
     frozen: Annotated[SelectorList | None, Field(description="Selectors of the tensors that must not change.")] = None
     unchecked: Annotated[
@@ -142,6 +134,36 @@ class SpecTable(_Table):
         SelectorList | None,
         Field(description="Selectors of the modules that the training loop puts back into eval mode."),
     ] = None
+    steps: Annotated[int | None, Field(ge=1, description="How many training steps the probe takes at most.")] = None
+    ignore: Annotated[
+        list[Annotated[str, Field(pattern=r"^FZ[0-9]{0,3}$"), AfterValidator(_code)]] | None,
+        Field(description="Rule codes, or their beginnings, that are not reported: `FZ503`, `FZ4`."),
+    ] = None
+
+
+class PhaseTable(_Lists):
+    """A stage of the training, on the model as the stage before left it. A key left out has the value of the top."""
+
+    name: Annotated[Reference, Field(description="What findings call the phase and `--phase` takes; no two alike.")]
+    setup: Annotated[
+        Reference | None,
+        Field(
+            description="`file.py:function`, called when the phase begins: (model, optimizer) → None, or the optimizer"
+            " to use from then on (or a list). `optimizer` is a list where there are several."
+        ),
+    ] = None
+    expect: Annotated[ExpectTable | None, Field(description="A lock on the counts of parameters in this phase.")] = None
+
+
+class SpecTable(_Lists):
+    """Which tensors of a PyTorch model train and which are frozen."""
+
+    model_config = ConfigDict(title="freezecheck spec")
+
+    target: Annotated[
+        Reference | None,
+        Field(description="The model: `model.py`, `model.py:NAME`, `package.module:NAME`, `torchvision:NAME`."),
+    ] = None
     optimizer: Annotated[
         Optimizer | None,
         Field(description='`"train.py:build_optimizer"`, or a table such as `{ name = "AdamW", lr = 1e-3 }`.'),
@@ -154,18 +176,28 @@ class SpecTable(_Table):
         Reference | None,
         Field(description="`file.py:function`: (model, inputs) → scalar tensor; does its own forward."),
     ] = None
-    steps: Annotated[int | None, Field(ge=1, description="How many training steps the probe takes at most.")] = None
-    ignore: Annotated[
-        list[Annotated[str, Field(pattern=r"^FZ[0-9]{0,3}$"), AfterValidator(_code)]] | None,
-        Field(description="Rule codes, or their beginnings, that are not reported: `FZ503`, `FZ4`."),
+    pretrained: Annotated[
+        Reference | None,
+        Field(description="The checkpoint that the model starts from: what is frozen must be as it is in there."),
     ] = None
-    expect: Annotated[ExpectTable | None, Field(description="A lock on the counts of parameters.")] = None
+    expect: Annotated[
+        ExpectTable | None,
+        Field(description="A lock on the counts of parameters; in the last phase, where there are phases."),
+    ] = None
+    phase: Annotated[
+        list[PhaseTable] | None,
+        Field(
+            min_length=1,
+            description="Training in stages, one after another on the same model; the checks are made in each.",
+        ),
+    ] = None
 
 
 KEYS: dict[str, list[str]] = {
     "": list(SpecTable.model_fields),
     "inputs": list(InputTable.model_fields),
     "expect": list(ExpectTable.model_fields),
+    "phase": list(PhaseTable.model_fields),
 }
 """The keys of the spec's tables, those of the top under the empty name."""
 

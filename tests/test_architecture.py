@@ -26,8 +26,8 @@ LAYERS = (
     {"discover", "flags", "guard", "places", "schema", "subject"},
     {"draft", "draft_selectors", "match", "nearest", "selection", "selectors"}  # names → expectations, and back
     | {"spec", "spec_mistakes", "spec_model", "toml_lines"}
-    | {"rules", "source", "inputs", "loaders", "probe", "watching"},
-    {"assemble", "check", "judge", "loading", "freezing", "objects", "render"},
+    | {"rules", "source", "inputs", "loaders", "probe"},
+    {"assemble", "check", "judge", "loading", "freezing", "objects", "render", "watching"},
     {"cli"},
     {"__main__", "__init__"},
 )

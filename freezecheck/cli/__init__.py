@@ -12,6 +12,7 @@ from .checks import report, verify
 from .exits import ExitCodes
 from .init import init
 from .rule import rule
+from .run import run
 
 
 @click.group(cls=ExitCodes, context_settings={"help_option_names": ["-h", "--help"]})
@@ -23,5 +24,5 @@ def main() -> None:
     """
 
 
-for _command in (report, verify, init, rule):
+for _command in (report, verify, run, init, rule):
     main.add_command(_command)

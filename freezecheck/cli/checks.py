@@ -11,7 +11,8 @@ import click
 
 from ..errors import UsageError
 from .deliver import deliver
-from .options import JUDGE, MODEL, OUTPUT, PROBE, TABLE, Options, options
+from .options import JUDGE, META, MODEL, OUTPUT, PROBE, TABLE, Options, options
+from .progress import say
 
 if TYPE_CHECKING:
     from ..records import Report
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 @click.command(short_help="What trains and what is frozen, layer by layer.")
 @click.argument("target", required=False)
 @click.option("--spec", metavar="FILE", help="A freeze spec: shows what is expected beside what is.")
-@options(TABLE, MODEL, OUTPUT)
+@options(TABLE, MODEL, META, OUTPUT)
 def report(target: str | None, spec: str | None, **given: Any) -> int:
     """Show layer by layer what trains and what is frozen, without a training step.
 
@@ -40,7 +41,7 @@ def report(target: str | None, spec: str | None, **given: Any) -> int:
     multiple=True,
     help="The freeze spec; several are checked one after another. [default: freezecheck.toml, else pyproject.toml]",
 )
-@options(MODEL, PROBE, JUDGE, TABLE, OUTPUT)
+@options(MODEL, META, PROBE, JUDGE, TABLE, OUTPUT)
 def verify(target: str | None, spec: tuple[str, ...], **given: Any) -> int:
     """Train a real step and check that exactly what the freeze spec says has moved.
 
@@ -59,6 +60,7 @@ def _report(target: str | None, file: str | None, chosen: Options) -> Report:
     subject = _subject(target, spec, chosen)
     from ..check import report_subject
 
+    say("describing the model")
     return report_subject(subject, spec)
 
 
@@ -78,16 +80,21 @@ def _verify(target: str | None, file: str | None, chosen: Options) -> Report:
         select=chosen.select,
         ignore=chosen.ignore,
         fail_on=Severity(chosen.fail_on),
+        memory=chosen.verbose,
+        progress=say,
     )
 
 
 def _subject(target: str | None, spec: Spec | None, chosen: Options) -> Subject:
     if not target and (spec is None or spec.target is None):
         raise _no_target(spec)
+    device = chosen.load_on()
+    say("importing torch")
     from ..loading import load, target_of
 
     named = target or (target_of(spec) if spec else None) or ""
-    return load(named, spec=spec, arguments=chosen.arg, input_shape=chosen.input_shape, device=chosen.device)
+    say(f"building {named}")
+    return load(named, spec=spec, arguments=chosen.arg, input_shape=chosen.input_shape, device=device)
 
 
 def _no_target(spec: Spec | None) -> UsageError:

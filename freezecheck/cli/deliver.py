@@ -2,74 +2,69 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from threading import Timer
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
 
 from ..errors import FreezecheckError
 from ..guard import printing_to_stderr
 from .exits import COULD_NOT_CHECK, show_error
 from .output import Output
+from .progress import progress
 
 if TYPE_CHECKING:
     from ..records import Report
+    from ..render._renderer import Style
     from .options import Options
-
-_PATIENCE = 1.0
-"""Seconds after which a person at a terminal is told that something is under way."""
 
 
 def deliver(checks: Sequence[Callable[[], Report]], options: Options) -> int:
-    """Run each check and write the reports as one document; return the highest exit code.
+    """Run each check and write the reports as one document in each format; return the highest exit code.
 
     A check that could not be made is said on stderr, and in the report where its format has a form for that; the
-    others are still made. Raises UsageError, before any check, when the output cannot be written.
+    others are still made. Raises UsageError, before any check, when an output cannot be written.
     """
     from ..discover import renderers
 
-    renderer = renderers()[options.format]
-    style = options.style()
-    texts: list[str] = []
+    known = renderers()
     code = 0
-    with Output(options.output) as output:
+    with ExitStack() as stack:
+        documents = [
+            _Document(known[one.format], options.style(one), stack.enter_context(Output(one.path)))
+            for one in options.outputs()
+        ]
         for check in checks:
             try:
-                with printing_to_stderr(), _progress(options):
+                with printing_to_stderr(), progress(options):
                     report = check()
             except FreezecheckError as error:
                 show_error(error, verbose=options.verbose)
                 code = COULD_NOT_CHECK
-                if renderer.error is not None:
-                    texts.append(renderer.error(error))
+                for document in documents:
+                    document.add_error(error)
             else:
-                texts.append(renderer.render(report, style))
+                for document in documents:
+                    document.add(report)
                 code = max(code, report.exit_code)
-        if texts:
-            output.write(renderer.join(texts))
+        for document in documents:
+            document.write()
     return code
 
 
-@contextmanager
-def _progress(options: Options) -> Iterator[None]:
-    """Say on a terminal, when it takes longer, that the check is running; wipe that away when it is done."""
-    if options.quiet or not sys.stderr.isatty():
-        yield
-        return
-    said: list[str] = []
+class _Document:
+    """What one format makes of all checks."""
 
-    def say() -> None:
-        said.append("freezecheck: checking …")
-        print(said[0], end="", file=sys.stderr, flush=True)
+    def __init__(self, renderer: Any, style: Style, output: Output) -> None:
+        self._renderer, self._style, self._output = renderer, style, output
+        self._texts: list[str] = []
 
-    timer = Timer(_PATIENCE, say)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-        timer.join()
-        if said:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    def add(self, report: Report) -> None:
+        self._texts.append(self._renderer.render(report, self._style))
+
+    def add_error(self, error: FreezecheckError) -> None:
+        if self._renderer.error is not None:
+            self._texts.append(self._renderer.error(error))
+
+    def write(self) -> None:
+        if self._texts:
+            self._output.write(self._renderer.join(self._texts))

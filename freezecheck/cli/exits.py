@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
 import click
@@ -74,18 +74,17 @@ def _in_the_format(error: FreezecheckError, words: Sequence[str]) -> None:
     """Also put the error on stdout where the format asked for has a form for it; options may not be parsed yet."""
     from ..discover import renderers
 
-    renderer = renderers().get(_format_in(words))
-    if renderer is not None and renderer.error is not None:
+    asked = [renderers().get(name) for name in _formats_in(words)]
+    for renderer in [one for one in asked if one is not None and one.error is not None][:1]:
         to_stdout(renderer.error(error))
 
 
-def _format_in(words: Sequence[str]) -> str:
+def _formats_in(words: Sequence[str]) -> Iterator[str]:
+    """The formats that name no file of their own."""
     for word, following in zip(words, [*words[1:], ""], strict=True):
-        if word == "--format":
-            return following
-        if word.startswith("--format="):
-            return word.partition("=")[2]
-    return ""
+        name = following if word == "--format" else word.removeprefix("--format=")
+        if name != word and "=" not in name:
+            yield name
 
 
 def _has(words: Sequence[str], letter: str, long: str) -> bool:

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ..errors import UsageError
+from .outputs import FormatOption, Wanted, placed, read
+
 if TYPE_CHECKING:
     from ..render._renderer import Style
 
@@ -24,7 +27,7 @@ _NOT_A_TERMINAL = 100
 class Options:
     """What the user asked for; a command that lacks an option keeps the default."""
 
-    format: str = "text"
+    format: tuple[Wanted, ...] = ()
     output: str | None = None
     quiet: bool = False
     verbose: bool = False
@@ -34,17 +37,31 @@ class Options:
     arg: dict[str, Any] = field(default_factory=dict)
     input_shape: tuple[int, ...] | None = None
     device: str | None = None
+    meta: bool = False
     steps: int | None = None
     seed: int = 0
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     fail_on: str = "warning"
 
-    def style(self) -> Style:
-        """How to render for the place the report goes to."""
+    def outputs(self) -> list[Wanted]:
+        """Each format that was asked for, with its place. Raises UsageError where two would share one."""
+        return placed(self.format, self.output)
+
+    def load_on(self) -> str | None:
+        """The device to build on and train on. Raises UsageError where --meta and --device contradict each other."""
+        if self.meta and self.device not in (None, "meta"):
+            raise UsageError(
+                f"--meta and --device {self.device} contradict each other",
+                hint="--meta builds the model on the meta device; leave one of the two out.",
+            )
+        return "meta" if self.meta else self.device
+
+    def style(self, wanted: Wanted) -> Style:
+        """How to render for the place that this one goes to."""
         from ..render._renderer import Style
 
-        terminal = self.output in (None, "-") and sys.stdout.isatty()
+        terminal = wanted.to_stdout and sys.stdout.isatty()
         plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
         return Style(
             width=shutil.get_terminal_size().columns if terminal else _NOT_A_TERMINAL,
@@ -54,27 +71,6 @@ class Options:
             verbose=self.verbose,
             quiet=self.quiet,
         )
-
-
-class _Format(click.Option):
-    """`--format`: the names are those of the renderers found, looked for only when they are needed."""
-
-    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        self.help = f"How to write the report: {', '.join(_formats(ctx))}. [default: text]"
-        return super().get_help_record(ctx)
-
-
-def _formats(ctx: click.Context) -> list[str]:
-    from ..discover import renderers
-
-    return [name for name, renderer in renderers().items() if ctx.info_name in renderer.commands]
-
-
-def _known_format(ctx: click.Context, _: click.Parameter, value: str) -> str:
-    known = _formats(ctx)
-    if value not in known:
-        raise click.BadParameter(f"{value!r} is not one of {', '.join(known)}.")
-    return value
 
 
 def _arguments(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
@@ -114,8 +110,8 @@ def _codes(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tu
 
 
 OUTPUT = (
-    click.option("--format", metavar="NAME", default="text", callback=_known_format, cls=_Format),
-    click.option("--output", metavar="FILE", help="Write the report to FILE instead of stdout."),
+    click.option("--format", metavar="NAME[=FILE]", multiple=True, callback=read, cls=FormatOption),
+    click.option("--output", metavar="FILE", type=click.Path(), help="Write the report to FILE instead of stdout."),
     click.option("-q", "--quiet", is_flag=True, help="Only what decides: one line each."),
     click.option("-v", "--verbose", is_flag=True, help="Everything: the layer table, notes, evidence, tracebacks."),
     click.option("--color/--no-color", default=None, help="Colours. [default: on a terminal, unless NO_COLOR is set]"),
@@ -133,6 +129,11 @@ MODEL = (
         multiple=True,
         callback=_arguments,
         help="An argument for the model's constructor; VALUE is a Python literal, else a string.",
+    ),
+)
+META = (
+    click.option(
+        "--meta", is_flag=True, help="Build the model on the meta device: no weights in memory, whatever its size."
     ),
 )
 PROBE = (

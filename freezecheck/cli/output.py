@@ -8,6 +8,7 @@ import sys
 import tempfile
 from contextlib import suppress
 from types import TracebackType
+from typing import TextIO
 
 from ..errors import UsageError
 
@@ -82,10 +83,15 @@ def to_stdout(text: str) -> None:
 
     A reader that went away, as `| head` does, is no error either: the exit code stays what was found.
     """
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     try:
-        sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
+        sys.stdout.write(encodable(text, sys.stdout))
         sys.stdout.flush()
     except BrokenPipeError:
         # What is left in the buffer must go somewhere, or Python complains about it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def encodable(text: str, stream: TextIO) -> str:
+    """Return the text with a question mark for each character that the stream cannot encode."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, "replace").decode(encoding)

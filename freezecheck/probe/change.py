@@ -10,6 +10,8 @@ from torch import Tensor
 
 from .raw import CHUNK, ROWS_ON_DEVICE, parts, runs, words
 
+_ROWS_AT_ONCE = 2**22
+"""Elements that are compared at once where it is done row by row."""
 _ROW = CHUNK // 8
 """Words of 64 bits in a chunk."""
 
@@ -118,6 +120,20 @@ def _pairs(a: Tensor, b: Tensor) -> list[tuple[Tensor, Tensor]] | None:
             return None
         left, right = [a.detach()], [b.detach()]
     return list(zip(left, right, strict=True))
+
+
+def changed_rows(before: Tensor, after: Tensor) -> Tensor:
+    """Return, for two strided tensors [n, …] of one shape and dtype, a bool [n]: whether any byte of a row differs."""
+    differ = torch.zeros(len(before), dtype=torch.bool, device=before.device)
+    if not before.numel():
+        return differ
+    at_once = max(1, _ROWS_AT_ONCE // before[0].numel())
+    raw = {1: torch.uint8, 2: torch.int16, 4: torch.int32}.get(before.element_size(), torch.int64)
+    for start in range(0, len(before), at_once):
+        pair = (t[start : start + at_once] for t in (before, after))
+        one, other = (t.reshape(len(t), -1).contiguous().view(raw) for t in pair)
+        differ[start : start + at_once] = (one != other).any(1)
+    return differ
 
 
 def max_abs_change(before: Tensor, after: Tensor) -> float:

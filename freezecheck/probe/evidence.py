@@ -33,6 +33,8 @@ class Evidence:
         self.wasted: set[str] = set()
         self.reached: set[int] = set()
         self.loss: Loss | None = None
+        self.sharded = any(hasattr(p, "_local_tensor") for p in parameters.values())
+        """Forward and backward see whole tensors that stand in for the shards, and are no parameters of the model."""
 
     def asleep(self, name: str) -> bool:
         """Whether a parameter has yet to get a gradient that is not zero."""
@@ -81,4 +83,5 @@ class Evidence:
     def note_leaves(self, leaves: Sequence[torch.Tensor], known: set[int], in_optimizers: set[int]) -> None:
         """Note leaves of the graph that are no parameters of the model, `known` ones (inputs and the like) aside."""
         for leaf in unregistered(leaves, self.modules, known | set(self.names), in_optimizers):
-            self.leaves.setdefault(f"{leaf.name}{leaf.shape}", leaf)
+            if leaf.name or not self.sharded:
+                self.leaves.setdefault(f"{leaf.name}{leaf.shape}", leaf)

@@ -89,6 +89,13 @@ class Content:
             return _compare(self._copies, parts(now))
         return (False, 0.0) if same_place(now, self._data) else _compare(self._parts, parts(now))
 
+    @property
+    def copy(self) -> Tensor | None:
+        """What it held, where it is one plain tensor and a copy was made before anything wrote to it."""
+        if self.lost or self._copies is None or len(self._copies) != 1 or self._copies[0].shape != self._data.shape:
+            return None
+        return self._copies[0]
+
     def put_back(self) -> None:
         """Write the content back where it lay; what is still the same is not written."""
         if self._copies is None:

@@ -30,6 +30,7 @@ from .functions import NoneReturned, following_functions
 from .graph import leaves_and_functions
 from .loss import default_loss, require_scalar
 from .members import default_optimizers, groups_of, memberships, needs_closure, warm_up
+from .rows import RowEvidence
 from .trace import Trace, tensors_in
 from .update import lost_update
 
@@ -79,6 +80,7 @@ class Probe:
         self.meta = any(t.is_meta for t in anatomy.tensors.values())
         self.taken = 0
         self.evidence = Evidence(self.parameters, self.names, anatomy.modules)
+        self.rows = RowEvidence(plan, self.parameters, ground)
         self.moved: dict[str, tuple[bool, float | None]] = {}
         self.updates: dict[str, Update] = {}
         self.foreign: list[tuple[Foreign, torch.Tensor]] = []
@@ -144,6 +146,7 @@ class Probe:
         known = {id(t) for t in (*tensors_in((inputs,), {}), *trace.made)}
         self.evidence.note_leaves(leaves, known, {id(t) for _, t in self.foreign})
         self.evidence.note_backward(trace, loss, watching.cuts(), leaves)
+        self.rows.note_gradients()
         watching.close()
         return loss
 
@@ -185,7 +188,7 @@ class Probe:
     def asleep(self) -> bool:
         """Whether a tensor meant to train has yet to get a gradient or to move, so that another step may tell."""
         wanted = [n for n in self.trainable if self.plan.expected.get(n) is Expected.TRAINABLE]
-        if any(self.evidence.asleep(n) for n in wanted):
+        if any(self.evidence.asleep(n) for n in wanted) or self.rows.asleep():
             return True
         if self.meta:
             return False
@@ -224,6 +227,7 @@ class Probe:
                 if name not in self.moved:
                     self.moved[name] = self.ground.change(tensor, self.anatomy.now(name))
             self._explain_unmoved()
+        self.rows.compare()
         moved = {n: m for n, m in self.moved.items() if n not in self.by_chance or m[0]}
         foreign = tuple(
             replace(f, gradient=t.grad is not None or id(t) in self.evidence.reached) for f, t in self.foreign
@@ -243,6 +247,8 @@ class Probe:
             writes=self.evidence.writes,
             updates=self.updates,
             gradient_hooks=frozenset(hooked),
+            frozen_rows=self.rows.frozen,
+            trainable_rows=self.rows.trainable,
             wasted=frozenset(self.evidence.wasted),
             modes=self.modes,
             memberships=self.memberships,
@@ -251,7 +257,7 @@ class Probe:
             leaves=tuple(self.evidence.leaves.values()),
             loss=self.evidence.loss,
             conditions=self._conditions(),
-            skipped=self.subject.skipped,
+            skipped=(*self.subject.skipped, *self.rows.skipped),
             missing=missing,
         )
 

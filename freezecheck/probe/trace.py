@@ -114,11 +114,11 @@ class Trace(TorchFunctionMode):
         self,
         trainable: Iterable[torch.Tensor] | None,
         watched: Iterable[torch.Tensor],
-        before_write: Callable[[torch.Tensor], None],
+        before_write: Callable[[torch.Tensor], None] | None = None,
     ) -> None:
         """Follow `trainable` (None: every parameter that turns up).
 
-        Writes to `watched` are noted after `before_write` was called with the tensor.
+        Writes to `watched` are noted, after `before_write` (where given) was called with the tensor.
         """
         super().__init__()
         self.flow = Flow(trainable)
@@ -153,10 +153,21 @@ class Trace(TorchFunctionMode):
                 self._ids.add(id(tensor))
                 self._watched.setdefault(storage_of(tensor), []).append(tensor)
 
+    def forget(self) -> None:
+        """Begin a new step: let go of what the last one left."""
+        self.flow.forget()
+        self.functions.clear()
+        self._escaped.clear()
+        self._pending = (0, 0)
+
+    def start(self) -> None:
+        """Enter the mode without a `with`."""
+        self.__enter__()  # type: ignore[no-untyped-call]  # torch's own
+
     def stop(self) -> None:
         """Look no more. Leaves torch's stack of modes when it is uppermost there, else only passes calls through."""
         self._stopped = True
-        stack = _get_current_function_mode_stack()
+        stack = _get_current_function_mode_stack()  # type: ignore[no-untyped-call]  # torch's own
         if stack and stack[-1] is self:
             self.__exit__(None, None, None)
 
@@ -326,7 +337,8 @@ class Trace(TorchFunctionMode):
     def _note_writes(self, func: Any, written: Iterable[torch.Tensor], *, certain: bool = True) -> None:
         for tensor in written:
             for watched in self._watched.get(storage_of(tensor), ()):
-                self._before_write(watched)
+                if self._before_write is not None:
+                    self._before_write(watched)
                 if certain or effect_of(func) is not Effect.IGNORED:
                     write = Write(call_words(func), user_location(sys._getframe(2)), self.phase)
                     seen = self.writes.setdefault(id(watched), [])

@@ -63,6 +63,11 @@ class Ground:
         with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
             return held.base.change(tensor if now is None else now)
 
+    def before(self, tensor: Tensor) -> Tensor | None:
+        """Return the content that `change` compares with; None where no copy was kept. Never write to it."""
+        held = self._held.get(id(tensor))
+        return held.base.copy if held is not None else None
+
     def settle(self) -> None:
         """Measure change from here on: after lazy layers came to life, and at the start of each further phase.
 

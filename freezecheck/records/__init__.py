@@ -5,14 +5,29 @@ table of facts per tensor (`Facts`) is the heart; `verify`, `run` and the callba
 """
 
 from .case import Case, Facts, LayerFacts
+from .comparison import Change, Comparison, Stored
 from .judgement import Finding, Hit, Report, Rule
 from .model import Description, Layer, StrayFlag, Tensor
-from .plan import Contradiction, Counts, Overlap, Plan, Selector, Unmatched
-from .seen import Conditions, Cut, Foreign, Leaf, Loss, Membership, Observation, Skipped, Update, Write
+from .plan import Contradiction, Counts, Overlap, Plan, Rows, Selector, Unmatched
+from .seen import (
+    Conditions,
+    Cut,
+    Foreign,
+    Leaf,
+    Loss,
+    Membership,
+    Observation,
+    RowsSeen,
+    Skipped,
+    Update,
+    Write,
+)
 from .words import Expected, Gradient, Json, Location, Need, Severity
 
 __all__ = [
     "Case",
+    "Change",
+    "Comparison",
     "Conditions",
     "Contradiction",
     "Counts",
@@ -36,10 +51,13 @@ __all__ = [
     "Overlap",
     "Plan",
     "Report",
+    "Rows",
+    "RowsSeen",
     "Rule",
     "Selector",
     "Severity",
     "Skipped",
+    "Stored",
     "StrayFlag",
     "Tensor",
     "Unmatched",

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
+from .comparison import Change, Comparison
 from .model import Layer, StrayFlag, Tensor
 from .plan import Plan
-from .seen import Conditions, Cut, Foreign, Leaf, Loss, Membership, Skipped, Update, Write
+from .seen import Conditions, Cut, Foreign, Leaf, Loss, Membership, RowsSeen, Skipped, Update, Write
 from .words import Expected, Gradient, Location, Need
 
 
@@ -41,8 +42,15 @@ class Facts:
     """Where its requires_grad was changed between set-up and step."""
     gradient_hook: bool = False
     """A hook of the user's stands on its gradient."""
+    frozen_rows: RowsSeen | None = None
+    """Of a partly trained parameter, the rows that are expected frozen."""
+    trainable_rows: RowsSeen | None = None
+    pretrained: Change | None = None
+    """Whether it was, before training, what the spec's pretrained checkpoint holds; None where that was not asked."""
     wasted: bool = False
     """A backward ran through it although it is frozen and nothing trainable lies below it."""
+    change: Change | None = None
+    """How it differs between two checkpoints; None where no checkpoints were compared."""
 
     @property
     def name(self) -> str:
@@ -107,6 +115,8 @@ class Case:
     """
     conditions: Conditions = field(default_factory=Conditions)
     skipped: tuple[Skipped, ...] = ()
+    comparison: Comparison | None = None
+    """The two checkpoints, where two were compared."""
 
     @cached_property
     def layer_of(self) -> dict[str, LayerFacts]:

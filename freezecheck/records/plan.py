@@ -59,12 +59,25 @@ class Counts:
     location: Location | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Neighbouring rows of one parameter (indices into its first dimension) of which the same is expected."""
+
+    start: int
+    stop: int
+    """Half-open, as in Python."""
+    expected: Expected
+
+
 @dataclass(frozen=True)
 class Plan:
     """What the spec says of each tensor of this model."""
 
     expected: Mapping[str, Expected]
-    """By canonical tensor name. A tensor in `contradictions` is unchecked here."""
+    """By canonical tensor name. A tensor in `contradictions` is unchecked here.
+
+    A tensor in `rows` is expected trainable here when some of its rows are, else unchecked.
+    """
     from_spec: bool = True
     """False when the `requires_grad` flags were taken as the intent."""
     buffers_may_move: frozenset[str] = frozenset()
@@ -75,5 +88,7 @@ class Plan:
     overlaps: tuple[Overlap, ...] = ()
     contradictions: tuple[Contradiction, ...] = ()
     counts: Counts | None = None
+    rows: Mapping[str, tuple[Rows, ...]] = field(default_factory=dict)
+    """By canonical name, the rows of each parameter whose rows are not all expected alike: all of them, in order."""
     said_at: Mapping[str, Location] = field(default_factory=dict)
     """By canonical tensor name, the line of the spec that says it; only where the spec has lines."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from .comparison import Change
 from .words import Gradient, Location, Need
 
 
@@ -88,6 +89,23 @@ class Update:
 
 
 @dataclass(frozen=True, slots=True)
+class RowsSeen:
+    """What was seen of those rows of a partly trained parameter of which the same is expected."""
+
+    count: int
+    """How many rows these are."""
+    spans: tuple[tuple[int, int], ...]
+    """Where they are: half-open ranges of rows."""
+    moved: int = 0
+    """How many of them changed in any byte."""
+    moved_spans: tuple[tuple[int, int], ...] = ()
+    """Where those are, the first few ranges."""
+    max_abs_change: float | None = None
+    gradient: Gradient = Gradient.NONE
+    """The strongest that was seen in these rows of its `.grad`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Loss:
     """What was seen of the loss."""
 
@@ -114,13 +132,19 @@ class Skipped:
 class Conditions:
     """What the check ran under."""
 
-    seed: int = 0
+    seed: int | None = 0
+    """None where the training seeded itself."""
     device: str = "cpu"
     torch: str = ""
     optimizer: str = ""
     inputs: str = ""
     loss: str = ""
     steps: int = 0
+    """Of the last phase, where there are several."""
+    phases: tuple[str, ...] = ()
+    """Names of the phases that ran, in order; empty where the spec has none."""
+    pretrained: str = ""
+    """The checkpoint that frozen tensors were compared with, as the user would type it; empty when there was none."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +162,11 @@ class Observation:
     updates: Mapping[str, Update] = field(default_factory=dict)
     flipped: Mapping[str, Location] = field(default_factory=dict)
     gradient_hooks: frozenset[str] = frozenset()
+    frozen_rows: Mapping[str, RowsSeen] = field(default_factory=dict)
+    """Of each parameter in `Plan.rows`, the rows that are expected frozen."""
+    trainable_rows: Mapping[str, RowsSeen] = field(default_factory=dict)
+    pretrained: Mapping[str, Change] = field(default_factory=dict)
+    """Of each tensor that is expected frozen, and was from the start, what the spec's pretrained checkpoint says."""
     wasted: frozenset[str] = frozenset()
     modes: Mapping[str, bool] = field(default_factory=dict)
     """Each layer's mode while training."""

@@ -48,6 +48,8 @@ class Need(StrEnum):
     PROBE = "probe"
     VALUES = "values"
     TRAINING = "training"
+    COMPARISON = "comparison"
+    PRETRAINED = "pretrained"
 
 
 @dataclass(frozen=True, slots=True)

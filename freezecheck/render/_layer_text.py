@@ -8,13 +8,15 @@ from ..records import Case
 from ._layers import LayerTable, Row
 from ._paint import COLOR_OF, paint, printable, shortened
 from ._renderer import Style
-from ._words import count, share, ties, totals
+from ._words import count, in_bytes, share, ties, totals
 
 _GAP = 2
 """Spaces between two columns; tabulate also leaves as many in a column beside its head."""
 _SHORT_TYPE, _SHORT_NAME = 10, 20
 """What is left at least of a class's and of a layer's name that is too long."""
 
+KEPT = "kept"
+"""Head of the column that says what each layer keeps for the backward pass."""
 _Cell = Callable[[Row], str]
 _COMFORT = 100
 """A table up to so wide is worth its depth, even where the terminal is narrower and long names have to be shortened."""
@@ -61,6 +63,8 @@ def _lines(case: Case, rows: Sequence[Row]) -> list[dict[str, str]]:
         "frozen": f"{seen.frozen:,}",
         "%": share(seen.trainable, seen.parameters, 1),
     }
+    if KEPT in columns:
+        total[KEPT] = in_bytes(case.layers[0].saved_bytes)
     cells = [{head: cell(row) for head, cell in columns.items()} for row in rows]
     return [dict(zip(columns, columns, strict=True)), *cells, total]
 
@@ -80,6 +84,8 @@ def _columns(case: Case, rows: Sequence[Row]) -> dict[str, _Cell]:
         columns["state"] = lambda row: row.actual
     if held_otherwise(rows):
         columns["held by"] = lambda row: row.held_by or ""
+    if any(row.saved is not None for row in rows):
+        columns[KEPT] = lambda row: in_bytes(row.saved)
     columns["mode"] = lambda row: row.mode + (" *" if row.drifts else "")
     return columns
 
@@ -133,6 +139,8 @@ def layer_notes(case: Case, rows: Sequence[Row], hidden: int) -> list[str]:
         notes.append("* in this mode its buffers (BatchNorm statistics and the like) still move, although it is frozen")
     if any(row.held_by for row in rows) and not held_otherwise(rows):
         notes.append("what is frozen is held by requires_grad")
+    if any(row.saved is not None for row in rows):
+        notes.append("kept: the activations that one forward keeps for the backward pass")
     if any(row.times > 1 for row in rows):
         notes.append("×N: N equal layers in one row, their counts summed; --all opens them")
     if hidden:

@@ -34,6 +34,8 @@ class Row:
     """Whether some buffer in it can still move although its layer is frozen."""
     times: int = 1
     """How many equal layers it stands for; the counts are their sum."""
+    saved: int | None = None
+    """Bytes of activations that it keeps for the backward pass; None where that was not measured."""
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -69,9 +71,9 @@ class LayerTable:
         return max((layer.layer.depth for layer in self._case.layers), default=1) or 1
 
     def hidden(self, depth: int) -> int:
-        """Number of layers that would have a row at this depth but own no tensor, nor do any below them."""
-        empty = [one for one in self._case.layers if one.name and not self._below[one.name].tensors]
-        at_top = [one for one in empty if self._below[one.name.rpartition(".")[0]].tensors]
+        """Number of layers that would have a row at this depth but hold nothing, nor do any below them."""
+        empty = [one for one in self._case.layers if one.name and not self._holds(one)]
+        at_top = [one for one in empty if self._holds(self._layers[one.name.rpartition(".")[0]])]
         return 0 if self._every else sum(one.layer.depth <= depth for one in at_top)
 
     def depth(self, fits: Callable[[list[Row]], bool]) -> int:
@@ -88,11 +90,11 @@ class LayerTable:
 
     def _open(self, layer: LayerFacts, depth: int) -> list[Row]:
         children = self._children.get(layer.name, [])
-        if not self._every and not self._below[layer.name].tensors:
+        if not self._every and not self._holds(layer):
             return []
         if layer.layer.depth >= depth or not children:
             return [self._row(layer)]
-        own = [self._row_of_own(layer)] if layer.layer.tensors else []
+        own = [self._row_of_own(layer)] if layer.layer.tensors or self._saved_by_itself(layer) else []
         blocks = [(child, self._open(child, depth)) for child in children]
         return own + self._collapsed([(child, rows) for child, rows in blocks if rows])
 
@@ -104,6 +106,16 @@ class LayerTable:
         for _, group in groupby(blocks, key=lambda block: _signature(*block)):
             result.extend(_merged(list(group)))
         return result
+
+    def _holds(self, layer: LayerFacts) -> bool:
+        """Whether a layer or any below it has a tensor, or keeps something for the backward pass."""
+        return bool(self._below[layer.name].tensors or layer.saved_bytes)
+
+    def _saved_by_itself(self, layer: LayerFacts) -> int | None:
+        """Bytes that a layer keeps for the backward pass and that none of its children keeps."""
+        if layer.saved_bytes is None:
+            return None
+        return layer.saved_bytes - sum(child.saved_bytes or 0 for child in self._children.get(layer.name, ()))
 
     def _row(self, layer: LayerFacts) -> Row:
         below = self._below[layer.name]
@@ -118,6 +130,7 @@ class LayerTable:
             mode=below.mode,
             wrong=below.wrong and layer.held_by in (None, "requires_grad"),
             drifts=below.drifts,
+            saved=layer.saved_bytes,
         )
 
     def _row_of_own(self, layer: LayerFacts) -> Row:
@@ -136,6 +149,7 @@ class LayerTable:
             mode=own.mode,
             wrong=own.wrong,
             drifts=own.drifts,
+            saved=self._saved_by_itself(layer),
         )
 
     def _owned(self, layer: LayerFacts) -> Iterator[Facts]:
@@ -216,4 +230,5 @@ def _merged(blocks: list[tuple[LayerFacts, list[Row]]]) -> Iterator[Row]:
             trainable=sum(row.trainable for row in rows),
             frozen=sum(row.frozen for row in rows),
             times=rows[0].times * len(rows),
+            saved=None if rows[0].saved is None else sum(row.saved or 0 for row in rows),
         )

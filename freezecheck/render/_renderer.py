@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from ..errors import FreezecheckError
 from ..records import Report
 
+EVERY_COMMAND = frozenset({"report", "verify", "run", "diff", "lint"})
+"""The commands that end in a report."""
+
 
 @dataclass(frozen=True, slots=True)
 class Style:

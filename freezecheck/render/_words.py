@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..errors import FreezecheckError
 from ..records import Case, Expected, Facts, Finding, Gradient, Report, Severity, Skipped
 
 
@@ -47,6 +48,41 @@ def listed(names: Sequence[str], most: int = 3) -> str:
     if len(names) <= most + 1:
         return ", ".join(names)
     return f"{', '.join(names[:most])} and {len(names) - most:,} more"
+
+
+def titled(finding: Finding) -> str:
+    """Return `FZ201 no-gradient`, with the phase where there is one."""
+    return f"{finding.code} {finding.name}" + (f" (phase {finding.phase})" if finding.phase else "")
+
+
+def full_text(finding: Finding) -> str:
+    """Return all that a finding says, one thing a line, for formats that give it no layout of their own."""
+    tally = f" ({count(len(finding.tensors), 'tensor')})" if len(finding.tensors) > 1 else ""
+    lines = [f"{listed(finding.tensors)}{tally}"] if finding.tensors else []
+    lines.append(finding.message)
+    if finding.location and finding.location.text:
+        lines.append(f"{finding.location}: {finding.location.text}")
+    if finding.fix:
+        lines.append(f"fix: {finding.fix}")
+    return "\n".join(lines)
+
+
+def error_text(error: FreezecheckError) -> str:
+    """Return all that is said of a check that could not be made: what, the user's frames, what to do."""
+    place = f"at {error.location}" if error.location and not error.frames else ""
+    hint = f"hint: {error.hint}" if error.hint else ""
+    return "\n".join(part for part in (error.message, place, *error.frames, hint) if part)
+
+
+def in_bytes(number: int | None) -> str:
+    """Return `768 B`, `1.5 KiB`, `12.0 MiB`; nothing for None."""
+    if number is None:
+        return ""
+    size, units = float(number), iter(("KiB", "MiB", "GiB"))
+    unit = "B"
+    while size >= 1024 and (larger := next(units, None)):
+        size, unit = size / 1024, larger
+    return f"{number} B" if unit == "B" else f"{size:,.1f} {unit}"
 
 
 def share(part: int, whole: int, digits: int = 4) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from .. import __version__
 from ..errors import FreezecheckError
 from ..records import Case, Facts, Finding, Json, LayerFacts, Location, Report
-from ._renderer import Renderer, Style
+from ._renderer import EVERY_COMMAND, Renderer, Style
 from ._words import by_severity, totals
 
 SCHEMA_VERSION = 1
@@ -69,6 +69,7 @@ def _layer(facts: LayerFacts, codes: set[str]) -> dict[str, Json]:
         "actual": facts.actual,
         "held_by": facts.held_by,
         "training": facts.layer.training if facts.training is None else facts.training,
+        "saved_bytes": facts.saved_bytes,
         "findings": sorted(codes),
     }
 
@@ -161,7 +162,7 @@ def _joined(texts: Sequence[str]) -> str:
 RENDERER = Renderer(
     "json",
     _render,
-    frozenset({"report", "verify"}),
+    EVERY_COMMAND,
     error=lambda error: _text(error_as_json(error)),
     join=_joined,
 )

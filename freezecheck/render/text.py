@@ -9,7 +9,7 @@ from ..records import Conditions, Finding, Json, Location, Report, Severity
 from ._layer_text import depth_to_show, layer_cells, layer_notes, tensor_line
 from ._layers import LayerTable
 from ._paint import COLOR_OF, paint, printable
-from ._renderer import Renderer, Style
+from ._renderer import EVERY_COMMAND, Renderer, Style
 from ._words import by_severity, count, listed, skipped_lines, trainable_line, verdict
 
 _LEFT = frozenset({"layer", "type", "expected", "actual", "state", "held by", "mode"})
@@ -139,7 +139,11 @@ def _unchecked(report: Report, style: Style) -> str:
 def _conditions(conditions: Conditions, style: Style) -> str:
     if not conditions.steps:
         return ""
-    said = [f"seed {conditions.seed}", conditions.device, f"torch {conditions.torch}" if conditions.torch else ""]
+    said = [
+        "" if conditions.seed is None else f"seed {conditions.seed}",
+        conditions.device,
+        f"torch {conditions.torch}" if conditions.torch else "",
+    ]
     for what in ("optimizer", "inputs", "loss"):
         value = getattr(conditions, what)
         said.append(f"{what} {value}" if value else "")
@@ -162,4 +166,4 @@ def _wrapped(text: str, style: Style, indent: str = "  ", then: str = "  ") -> s
     )
 
 
-RENDERER = Renderer("text", render, frozenset({"report", "verify"}))
+RENDERER = Renderer("text", render, EVERY_COMMAND)

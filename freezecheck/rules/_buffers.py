@@ -20,9 +20,7 @@ def drifting(case: Case) -> list[Facts]:
 def movable(case: Case, fact: Facts) -> bool:
     """Whether its layer trains and is one that changes this buffer while it trains."""
     layer = case.layer_of.get(fact.tensor.owner)
-    if layer is None or not layer.training:
-        return False
-    return fact.name in layer.movable_buffers or fact.name.rpartition(".")[2] in layer.movable_buffers
+    return layer is not None and layer.training is True and fact.name in layer.movable_buffers
 
 
 def undone(case: Case, fact: Facts) -> bool:

@@ -10,8 +10,6 @@ from ..records import Case, Leaf, Selector
 def selects(selector: Selector, name: str) -> bool:
     """Whether a selector that found nothing among the model's tensors would select this leaf's name."""
     text = selector.text.removeprefix("!").partition("[")[0]
-    if not text or text.startswith(("re:", "type:")):
-        return False
     prefixes = (name[:end] for end, mark in enumerate(f"{name}.") if mark == ".")
     return any(fnmatchcase(prefix, text) for prefix in prefixes)
 

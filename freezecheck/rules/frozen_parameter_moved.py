@@ -4,6 +4,7 @@
 
 Compares every frozen parameter byte by byte before and after the steps, and tells what moved it: a write in place (with
 file and line), a stale gradient with weight decay or momentum, or an optimizer that steps tensors without a gradient.
+Where a spec freezes only some rows of a parameter (`embed.weight[:32000]`), those rows are compared.
 
 ## Why is this bad
 
@@ -76,7 +77,8 @@ trainable = ["head"]
 ## Known problems
 
 A teacher that follows the student by a moving average moves on purpose: list it as `unchecked`. A write that goes round
-torch (numpy memory, a custom kernel) is seen by its effect and not by its line.
+torch (numpy memory, a custom kernel) is seen by its effect and not by its line. A loop that puts frozen rows back after
+every step is right, and only `freezecheck run` sees it: `verify` makes its own steps.
 """
 
 from __future__ import annotations
@@ -84,6 +86,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..records import Case, Facts, Gradient, Hit, Need, Rule, Severity, Write
+from ._rows import moved_rows
 from ._words import (
     Named,
     as_json,
@@ -126,6 +129,7 @@ def check(case: Case) -> Iterable[Hit]:
             # A write has nothing to do with the tensor's place in an optimizer, which stays a finding of its own.
             () if cause in ("write", "unknown") else None,
         )
+    yield from moved_rows(case)
 
 
 def _cause(fact: Facts) -> tuple[str, tuple[Write, ...]]:

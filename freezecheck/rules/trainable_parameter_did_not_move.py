@@ -3,7 +3,7 @@
 ## What it does
 
 Finds parameters that are expected trainable, sit in an optimizer with a learning rate and get a gradient, and of which
-no byte changed in any step.
+no byte changed in any step; also the rows of a parameter that a spec trains in part (`embed.weight[32000:]`).
 
 ## Why is this bad
 
@@ -58,6 +58,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..records import Case, Hit, Need, Rule, Severity
+from ._rows import still_rows
 from ._still import below_resolution, still
 from ._words import as_json, during, group, largest, memberships, names, number, tensors, wrote
 
@@ -79,6 +80,7 @@ def check(case: Case) -> Iterable[Hit]:
             fix = "take out the write that puts the old values back"
         found = {"gradient_max": size, "writes": [as_json(write.location) for write in writes]}
         yield Hit(names(facts), message, fix, found, writes[0].location if writes else None)
+    yield from still_rows(case)
 
 
 RULE = Rule(

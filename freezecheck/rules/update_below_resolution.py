@@ -95,7 +95,7 @@ def _hit(case: Case, dtype: str, facts: list[Facts]) -> Hit:
 
 
 def _reach(fact: Facts) -> float:
-    return fact.update.size / fact.update.resolution if fact.update and fact.update.resolution else 0.0
+    return fact.update.size / fact.update.resolution if fact.update else 0.0
 
 
 RULE = Rule(

@@ -47,7 +47,9 @@ class Session:
         model: nn.Module | None = None,
         enough: Callable[[], None] = lambda: None,
     ) -> None:
-        self.spec, self.wanted, self._only, self._enough = spec, steps, model, enough
+        self.spec, self.wanted, self._only = spec, steps, model
+        self.enough = enough
+        """Called when everything was seen, after the last optimizer step; may raise."""
         self.models: list[Watched] = []
         self.optimizers: list[Any] = []
         self.put_in_eval: set[int] = set()
@@ -55,10 +57,11 @@ class Session:
         self.done = False
         self.total = 0
         self._depth = 0
+        self._fresh = True
         self._process = os.getpid()
         self._roots: dict[int, Watched] = {}
         self._stack = ExitStack()
-        self.trace = Trace(None, (), lambda tensor: None)
+        self.trace = Trace(None, ())
         self.trace.on_flag = lambda tensor, value: self.flags.note(tensor, value, sys._getframe(2))
 
     # ------------------------------------------------------------ on and off
@@ -75,7 +78,7 @@ class Session:
             self._stack.callback(handle.remove)
         self._stack.enter_context(self._patched())
         self._stack.enter_context(following_functions(self.trace))
-        self.trace.__enter__()
+        self.trace.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -101,11 +104,11 @@ class Session:
 
         def watched_add(optimizer: Optimizer, group: Any) -> None:
             add(optimizer, group)
-            self._taken(optimizer)
+            self.take(optimizer)
 
         torch.autograd.backward = watched_backward
         nn.Module.eval = watched_eval  # type: ignore[method-assign, assignment]  # put back below
-        Optimizer.add_param_group = watched_add  # type: ignore[method-assign]  # put back below
+        Optimizer.add_param_group = watched_add  # type: ignore[method-assign, assignment]  # put back below
         try:
             yield
         finally:
@@ -125,6 +128,9 @@ class Session:
         if self._depth > 1 or self._elsewhere or not torch.is_grad_enabled() or self.trace.phase != "forward":
             return
         with torch._C.DisableTorchFunction():
+            if self._fresh:  # what was made before a step's forward is the model, not the step
+                self._fresh = False
+                self.trace.made.clear()
             watched = self._watched(module, sys._getframe(1))
             if watched is not None:
                 watched.forward_begins()
@@ -191,7 +197,8 @@ class Session:
 
     # ------------------------------------------------------------ steps
 
-    def _taken(self, optimizer: Any) -> None:
+    def take(self, optimizer: Any) -> None:
+        """Know an optimizer, and the flags of its tensors as they are now."""
         if not any(one is optimizer for one in self.optimizers):
             self.optimizers.append(optimizer)
         for group in optimizer.param_groups:
@@ -203,12 +210,13 @@ class Session:
             return
         with torch._C.DisableTorchFunction():
             if not any(one is optimizer for one in self.optimizers):
-                self._taken(optimizer)
+                self.take(optimizer)
             tensors = [t for group in optimizer.param_groups for t in group["params"]]
             if not any(one.owns(tensors) for one in self.models):
                 self._look_for_owner(tensors, sys._getframe(1))
+            owned = {key for one in self.models for key in one.names}
             for one in self.models:
-                one.step_begins(optimizer, self._index(optimizer), self.optimizers)
+                one.step_begins(self._index(optimizer), self.optimizers, owned)
         self.trace.phase = "step"
 
     def _look_for_owner(self, tensors: Sequence[torch.Tensor], frame: Any) -> None:
@@ -228,13 +236,14 @@ class Session:
         self.total += 1
         with torch._C.DisableTorchFunction():
             for one in self.models:
-                one.step_ends(optimizer, self._index(optimizer))
-            self.trace.flow.forget()
+                one.step_ends(self._index(optimizer))
+            self.trace.forget()
+            self._fresh = True
             if self._finished():
                 self.measure()
                 self.close()
         if self.done:
-            self._enough()
+            self.enough()
 
     def _index(self, optimizer: Any) -> int:
         return next(i for i, one in enumerate(self.optimizers) if one is optimizer)

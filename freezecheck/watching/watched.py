@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from ..errors import SpecError
 from ..match import match
-from ..probe.describe import anatomy, gradient_in
+from ..probe.describe import anatomy
 from ..probe.evidence import Evidence
 from ..probe.held import Content, copy_all
 from ..probe.members import groups_of, memberships
@@ -48,7 +49,10 @@ class Watched:
     def begin(self) -> None:
         """Begin a stretch: describe the model, and remember what every tensor holds."""
         self.body = anatomy(self.model)
-        self.plan: Plan = match(self.spec, self.body.description)
+        try:
+            self.plan: Plan = match(self.spec, self.body.description)
+        except SpecError:  # the spec may be another model's; if it is this one's, the report raises it
+            self.plan = match(None, self.body.description)
         self.names = {id(t): name for name, t in self.body.tensors.items()}
         self.parameters: dict[str, Any] = self.body.parameters
         self.evidence = Evidence(self.parameters, self.names, self.body.modules)
@@ -100,8 +104,8 @@ class Watched:
         judged = all(expected.get(n) is not Expected.UNCHECKED for n in changed)
         return bool(changed) and judged and wanted == changed and bool(self.steps)
 
-    def step_begins(self, optimizer: Any, index: int, optimizers: Sequence[Any]) -> None:
-        """Note flags, gradients and places just before an optimizer steps."""
+    def step_begins(self, index: int, optimizers: Sequence[Any], owned: set[int]) -> None:
+        """Note flags, gradients and places just before an optimizer steps; `owned` are all watched models' tensors."""
         woken = {n: Content(t.data) for n, t in self.body.tensors.items() if self._contents[n].empty}
         woken = {n: content for n, content in woken.items() if not content.empty}
         if woken:  # lazy layers have their weights by now
@@ -114,16 +118,18 @@ class Watched:
         for name, found in places.items():
             before = {(m.optimizer, m.group): m for m in self.members.get(name, ())}
             self.members[name] = tuple(_stronger(before.get((m.optimizer, m.group)), m) for m in found)
-        for one, tensor in foreign:
-            if one.optimizer == index:
-                reached = tensor.grad is not None or id(tensor) in self.evidence.reached
-                known = self.foreign.get(id(tensor))
-                self.foreign[id(tensor)] = (
-                    replace(one, gradient=reached or (known and known[0].gradient) or False),
-                    tensor,
-                )
+        mine = any(m.optimizer == index for found in places.values() for m in found)
+        strangers = [(one, tensor) for one, tensor in foreign if one.optimizer == index and id(tensor) not in owned]
+        nobodys = all(id(tensor) not in owned for one, tensor in foreign if one.optimizer == index)
+        for one, tensor in strangers if mine or nobodys else ():
+            reached = tensor.grad is not None or id(tensor) in self.evidence.reached
+            known = self.foreign.get(id(tensor))
+            self.foreign[id(tensor)] = (
+                replace(one, gradient=reached or (known is not None and known[0].gradient)),
+                tensor,
+            )
 
-    def step_ends(self, optimizer: Any, index: int) -> None:
+    def step_ends(self, index: int) -> None:
         """Count a step, and look again at gradients that a closure made."""
         self.steps[index] = self.steps.get(index, 0) + 1
         self.evidence.note_gradients()
@@ -164,7 +170,7 @@ class Watched:
             gradients=seen.gradients,
             gradient_max=seen.gradient_max,
             moved=self.moved,
-            used=frozenset(seen.used),
+            used=None if seen.sharded else frozenset(seen.used),
             cuts=seen.cuts,
             writes=seen.writes,
             updates=self.updates,
@@ -195,8 +201,3 @@ class Watched:
 
 def _stronger(before: Membership | None, now: Membership) -> Membership:
     return now if before is None or now.lr >= before.lr else replace(now, lr=before.lr)
-
-
-def stale(model: nn.Module) -> bool:
-    """Whether any frozen parameter still carries a gradient."""
-    return any(not p.requires_grad and gradient_in(p.grad) is not Gradient.NONE for p in model.parameters())

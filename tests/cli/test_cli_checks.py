@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from freezecheck.cli.progress import say
 from freezecheck.records import Severity
 from tests.cli.runner import run
 from tests.render.golden import failed
@@ -38,6 +39,8 @@ class TestWhatIsChecked:
             "select": ("FZ1", "FZ001"),
             "ignore": ("FZ101",),
             "fail_on": Severity.NOTE,
+            "memory": False,
+            "progress": say,
         }
 
     def test_the_spec_of_the_folder_is_found_and_its_target_taken(self, fakes, tmp_path):

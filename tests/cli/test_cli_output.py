@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from freezecheck.cli import main
 from freezecheck.cli.options import Options
+from freezecheck.cli.outputs import Wanted
 from freezecheck.errors import ProbeError
 from freezecheck.records import Location
 from tests.cli.runner import run
@@ -91,11 +92,12 @@ class TestWhereItGoes:
         assert "\x1b" not in run("verify", "train.py").stdout
         assert "\x1b" in run("verify", "train.py", "--color").stdout
         monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
-        assert Options().style().color
-        assert not Options(output="x.txt").style().color
+        screen, file = Wanted("text"), Wanted("text", "x.txt")
+        assert Options().style(screen).color
+        assert not Options().style(file).color
         monkeypatch.setenv("NO_COLOR", "1")
-        assert not Options().style().color
-        assert Options(color=True).style().color
+        assert not Options().style(screen).color
+        assert Options(color=True).style(screen).color
 
     def test_an_encoding_without_the_signs_is_no_crash(self, fakes):
         """Where stdout knows ASCII only, a dash becomes a question mark."""

@@ -65,7 +65,8 @@ def test_the_keys_are_the_contract_s_in_its_order():
         *("layers", "tensors", "findings", "conditions", "skipped"),
     ]
     assert (
-        " ".join(document["layers"][0]) == "name type depth trainable frozen expected actual held_by training findings"
+        " ".join(document["layers"][0])
+        == "name type depth trainable frozen expected actual held_by training saved_bytes findings"
     )
     assert " ".join(document["tensors"][0]) == (
         "name aliases kind shape dtype numel requires_grad expected gradient moved max_abs_change "

@@ -190,6 +190,11 @@ class TestStaleGradient:
                 "It sits in SGD (lr 0.1, momentum 0.9, weight decay 0.01), which moves it at every step as long as "
                 ".grad is not None, be it of zeros: zero_grad(set_to_none=False) does not help.",
             ),
+            (
+                (Membership(0, 0, 0.1, momentum=0.9),),
+                "It sits in SGD (lr 0.1, momentum 0.9), which moves it at every step as long as .grad is not None, be "
+                "it of zeros: zero_grad(set_to_none=False) does not help.",
+            ),
             ((SGD,), "It sits in SGD (lr 0.1): a step() before the next zero_grad() moves it."),
             ((), "It sits in no optimizer, so nothing moves it, but gradient clipping counts it and it keeps memory."),
         ],

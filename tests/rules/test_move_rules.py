@@ -56,6 +56,12 @@ class TestFrozenParameterMoved:
                 ANEW,
             ),
             (
+                {"gradient": Gradient.NONE, "requires_grad": True, "memberships": (SGD,)},
+                "step without gradient",
+                "SGD (lr 0.1) moves it although its .grad is None",
+                ANEW,
+            ),
+            (
                 {"gradient": Gradient.NONZERO, "requires_grad": True, "memberships": (SGD,)},
                 "trained",
                 "it still requires grad and SGD (lr 0.1) steps it",
@@ -76,6 +82,7 @@ class TestFrozenParameterMoved:
         assert found.message == f"`conv.weight` is expected frozen, but moved by up to 0.00192 in 3 steps: {why}."
         assert found.fix == fix
         assert found.evidence["cause"] == cause
+        assert (found.evidence["optimizers"] is None) is ("memberships" not in known)
         assert found.location == (CLIPPED.location if cause == "write" else None)
 
     def test_a_write_explains_nothing_about_the_optimizer(self):

@@ -1,0 +1,117 @@
+"""From a path to an open checkpoint: what a file holds is told by its first bytes, not by its name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from ..errors import UsageError
+from ..places import shown
+from ._checkpoint import Checkpoint, checkpoint
+from ._choose import Chosen, choose
+from ._entry import Entry
+from ._file import File
+from ._folder import DISTRIBUTED, is_index, read_index, weights_in
+from ._optimizer import Saved, saved_optimizers
+from ._safetensors import is_safetensors, read_safetensors
+
+
+def open(path: str | os.PathLike[str], key: str | None = None) -> Checkpoint:  # noqa: A001 - read as checkpoint.open
+    """Open a checkpoint: a file of torch.save, a safetensors file, shards with their index, or a folder of either.
+
+    A folder may also be one of torch.distributed.checkpoint. `key` names the state dict that is meant where a file
+    holds several (`ema`, `model.generator`; `.` is the top). Nothing of a pickle is ever run, and no tensor is read
+    before it is asked for; only a file of the format before torch 1.6 is read as a whole.
+
+    Raises UsageError when it does not exist, is truncated, corrupt or malformed, wants to run code, holds no tensors,
+    or holds several state dicts and `key` does not say which is meant.
+    """
+    path = os.fspath(path)
+    if not os.path.exists(path):
+        raise UsageError(f"{shown(path)} does not exist", hint="Name a checkpoint file or folder.")
+    said = shown(path)
+    if os.path.isdir(path):
+        if os.path.isfile(os.path.join(path, DISTRIBUTED)):
+            from ._distributed import read_distributed
+
+            chosen, files = read_distributed(path, key, said)
+            return checkpoint(said, chosen.tensors, files, _said_of(chosen, said))
+        beside = _beside(path)
+        path = weights_in(path)
+        return _open_file(path, key, said, beside)
+    return _open_file(path, key, said)
+
+
+def _open_file(path: str, key: str | None, said: str, beside: Iterable[Saved] = ()) -> Checkpoint:
+    if is_index(path):
+        found, shards = read_index(path, _read_shard)
+        _no_key(key, said)
+        return checkpoint(said, found, shards, optimizers=tuple(beside))
+    file = File(path)
+    try:
+        if is_safetensors(file.head(9)):
+            _no_key(key, said)
+            found = read_safetensors(path, file)
+            if not found:
+                raise UsageError(f"{said} holds no tensors")
+            return checkpoint(said, found, [file], optimizers=tuple(beside))
+        from ._torch import entries, load_torch
+
+        tree = load_torch(path, file)
+        chosen = choose(tree, key, _is_tensor, said)
+        optimizers = (*saved_optimizers(tree, _shape), *beside)
+        return checkpoint(said, entries(chosen.tensors, file), [file], _said_of(chosen, said), optimizers)
+    except BaseException:
+        file.close()
+        raise
+
+
+def _read_shard(path: str, file: File) -> dict[str, Entry]:
+    if is_safetensors(file.head(9)):
+        return read_safetensors(path, file)
+    from ._torch import entries, load_torch
+
+    return entries(choose(load_torch(path, file), None, _is_tensor, file.said).tensors, file)
+
+
+def _beside(folder: str) -> tuple[Saved, ...]:
+    """The optimizer that a Hugging Face trainer saved beside the weights."""
+    path = os.path.join(folder, "optimizer.pt")
+    if not os.path.isfile(path):
+        return ()
+    from ._torch import load_torch
+
+    file = File(path)
+    try:
+        return tuple(saved_optimizers(load_torch(path, file), _shape, "optimizer.pt"))
+    except UsageError:
+        return ()  # the weights are what was asked for; an optimizer that cannot be read is no reason to refuse them
+    finally:
+        file.close()
+
+
+def _no_key(key: str | None, said: str) -> None:
+    if key is not None:
+        raise UsageError(
+            f"{said} is of safetensors, which hold one state dict and no keys",
+            hint="`--key` names one of several state dicts in a file of torch.save.",
+        )
+
+
+def _said_of(chosen: Chosen, said: str) -> list[str]:
+    if not chosen.others:
+        return []
+    others = ", ".join(f"`{name}`" for name in chosen.others[:6])
+    return [f"{said}: `{chosen.key}` was taken; {others} hold tensors too (`--key {chosen.others[0]}`)"]
+
+
+def _is_tensor(value: object) -> bool:
+    import torch
+
+    return isinstance(value, torch.Tensor)
+
+
+def _shape(value: object) -> tuple[int, ...] | None:
+    import torch
+
+    return tuple(value.shape) if isinstance(value, torch.Tensor) else None

@@ -1,0 +1,26 @@
+"""Where the records of an uncompressed zip archive lie, which is how torch stores the bytes of tensors."""
+
+from __future__ import annotations
+
+import zipfile
+from typing import IO
+
+_LOCAL_HEADER = 30
+"""Bytes of a record's own header before its name and extra field, whose lengths stand at 26 and 28."""
+
+
+def data_offsets(archive: IO[bytes]) -> dict[str, int]:
+    """Return, by the record's name, where its bytes begin, for every stored tensor (`…/data/0`).
+
+    Raises zipfile.BadZipFile when it is no archive. Compressed records are left out.
+    """
+    found = {}
+    with zipfile.ZipFile(archive) as records:
+        for record in records.infolist():
+            folder, _, key = record.filename.rpartition("/")
+            if folder.rpartition("/")[2] == "data" and record.compress_type == zipfile.ZIP_STORED:
+                archive.seek(record.header_offset + 26)
+                lengths = archive.read(4)
+                name, extra = (int.from_bytes(lengths[n : n + 2], "little") for n in (0, 2))
+                found[key] = record.header_offset + _LOCAL_HEADER + name + extra
+    return found

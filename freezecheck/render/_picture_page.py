@@ -1,0 +1,87 @@
+"""The page around the picture: its templates, its script and its style, in one file."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from ..records import Finding
+from ._paint import printable
+from ._picture_findings import QUOTED
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+SCRIPTS = ("data.js", "layout.js", "words.js", "icicle.js", "keys.js", "table.js", "findings.js", "main.js")
+"""The page's scripts, in the order in which they stand in it, as one."""
+_TEMPLATES = files("freezecheck.render") / "templates"
+
+
+@cache
+def environment() -> Environment:
+    """Return the templates' environment: every value is escaped, its control characters made visible."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    made = Environment(
+        loader=PackageLoader("freezecheck.render"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=lambda value: printable(value) if type(value) is str else value,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "sort_keys": False, "allow_nan": False}
+    made.filters["prose"] = prose
+    return made
+
+
+def page(articles: Markup, title: str) -> str:
+    """Return a whole page around its articles, with nothing in it that the browser would fetch.
+
+    A policy in its head lets no script run but this one.
+    """
+    script, style = "\n".join(_read(name) for name in SCRIPTS), _read("page.css")
+    script = f'"use strict";\n(() => {{\n{script}}})();\n'
+    return environment().get_template("page.html").render(
+        articles=articles,
+        title=title,
+        script=_raw(script),
+        style=_raw(style),
+        script_hash=_hash(script),
+        style_hash=_hash(style),
+    )
+
+
+def prose(text: str) -> Markup:
+    """Return a message as markup: escaped, and what stands in backticks as code."""
+    from markupsafe import Markup
+
+    parts = QUOTED.split(text)
+    shown = (Markup("<code>{}</code>" if n % 2 else "{}").format(printable(part)) for n, part in enumerate(parts))
+    return Markup("").join(shown)
+
+
+def location_text(finding: Finding) -> str:
+    """Return `train.py:17 in Net.forward`; empty when the finding has no place."""
+    place = finding.location
+    return f"{place}{f' in {place.function}' if place.function else ''}" if place else ""
+
+
+@cache
+def _read(name: str) -> str:
+    return (_TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _raw(text: str) -> Markup:
+    from markupsafe import Markup
+
+    return Markup(text)
+
+
+def _hash(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

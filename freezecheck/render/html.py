@@ -1,0 +1,85 @@
+"""For the browser: the model as a picture, the findings beside it and every tensor below, in one file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+
+
+from .. import __version__
+from ..errors import FreezecheckError
+from ..records import Conditions, Report
+from ._picture import Picture
+from ._picture_data import page_data
+from ._picture_page import environment, location_text, page
+from ._renderer import EVERY_COMMAND, Renderer, Style
+from ._words import count, listed, skipped_lines, totals, trainable_line, verdict
+
+
+MOST_FINDINGS = 500
+"""Findings that the page shows; of more it says how many are left out, and where they are."""
+_BEGIN, _END = "<!-- report -->\n", "<!-- /report -->\n"
+"""Around each report of a page. No name from a model can be taken for them: its `<` is escaped."""
+
+
+def render(report: Report, style: Style) -> str:
+    """Return one self-contained page: nothing in it is fetched, and it needs no server."""
+    from markupsafe import Markup
+
+    picture = Picture(report)
+    shown = report.findings[:MOST_FINDINGS]
+    article = environment().get_template("article.html").render(
+        report=report,
+        headline=headline(report),
+        counts=trainable_line(report.case) if report.case.facts else "",
+        findings=list(zip(shown, map(location_text, shown), strict=True)),
+        left_out=len(report.findings) - len(shown),
+        data=page_data(report, picture, style.depth),
+        hidden=count(picture.hidden, "layer") if picture.hidden else "",
+        mistakes=picture.has_mistakes,
+        conditions=list(_conditions(report.case.conditions)),
+        skipped=skipped_lines(report.skipped),
+        listed=listed,
+        version=__version__,
+    )
+    return page(Markup(_BEGIN + article + _END), f"freezecheck {report.command}: {report.target}")
+
+
+def headline(report: Report) -> str:
+    """Say in one line of plain words how it stands."""
+    if report.command == "report" and not report.findings:
+        seen = totals(report.case)
+        return f"{seen.trainable:,} of {seen.parameters:,} parameters train; nothing was run"
+    return verdict(report).removeprefix("freezecheck: ")
+
+
+def _conditions(conditions: Conditions) -> Iterator[tuple[str, str]]:
+    """Give what the check ran under, by name; nothing where nothing ran."""
+    if not conditions.steps:
+        return
+    for field in fields(conditions):
+        value = getattr(conditions, field.name)
+        text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        if value is not None and text:
+            yield field.name, text
+
+
+def render_error(error: FreezecheckError) -> str:
+    """Return a page that says why the check could not be made."""
+    from markupsafe import Markup
+
+    article = environment().get_template("error.html").render(error=error)
+    return page(Markup(_BEGIN + article + _END), "freezecheck: could not check")
+
+
+def join(pages: Sequence[str]) -> str:
+    """Make one page of several, the reports one below the other."""
+    from markupsafe import Markup
+
+    if len(pages) == 1:
+        return pages[0]
+    articles = [text[text.index(_BEGIN) : text.rindex(_END) + len(_END)] for text in pages]
+    return page(Markup("".join(articles)), f"freezecheck: {count(len(pages), 'report')}")
+
+
+RENDERER = Renderer("html", render, EVERY_COMMAND, error=render_error, join=join)
