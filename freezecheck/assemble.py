@@ -16,6 +16,7 @@ from .records import (
     Need,
     Observation,
     Plan,
+    Skipped,
     StrayFlag,
     Tensor,
 )
@@ -39,7 +40,11 @@ def assemble(
         missing[Need.SPEC] = _NO_SPEC
     if observation is None:
         missing |= {Need.PROBE: _NO_PROBE, Need.VALUES: _NO_PROBE, Need.OPTIMIZER: _NO_PROBE}
-    missing.setdefault(Need.TRAINING, "")
+    if not seen.watched:
+        missing[Need.TRAINING] = ""
+    missing.setdefault(Need.COMPARISON, "")
+    if not seen.conditions.pretrained:
+        missing.setdefault(Need.PRETRAINED, "")
     return Case(
         facts=facts,
         layers=tuple(_layers(description, facts, seen)),
@@ -51,8 +56,17 @@ def assemble(
         optimizers=seen.optimizers,
         missing=missing,
         conditions=seen.conditions,
-        skipped=seen.skipped,
+        skipped=(*seen.skipped, *_rows_left_out(plan, seen)) if observation else (),
     )
+
+
+def _rows_left_out(plan: Plan, seen: Observation) -> Iterator[Skipped]:
+    """Partly trained parameters that nobody compared row by row, and did not say so."""
+    said = {item.what for item in seen.skipped}
+    for name in plan.rows:
+        left_out = Skipped(f"the single rows of {name}", "rows are compared by verify and diff")
+        if name not in seen.frozen_rows and name not in seen.trainable_rows and left_out.what not in said:
+            yield left_out
 
 
 def _facts(tensor: Tensor, plan: Plan, seen: Observation) -> Facts:
@@ -73,6 +87,7 @@ def _facts(tensor: Tensor, plan: Plan, seen: Observation) -> Facts:
         update=seen.updates.get(name),
         flipped=seen.flipped.get(name),
         gradient_hook=name in seen.gradient_hooks,
+        hooked_at=seen.hooked_at.get(name),
         frozen_rows=seen.frozen_rows.get(name),
         trainable_rows=seen.trainable_rows.get(name),
         pretrained=seen.pretrained.get(name),

@@ -14,12 +14,13 @@ from .assemble import assemble
 from .errors import FreezeError
 from .judge import codes_run, judge
 from .match import match
-from .records import Finding, Report, Severity
+from .records import Case, Finding, Report, Severity
 
 if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
 
+    from .phases import Course, Stage
     from .spec import Spec
     from .subject import Subject
 
@@ -76,6 +77,7 @@ def verify(
     select: Sequence[str] = (),
     ignore: Sequence[str] = (),
     fail_on: str = "warning",
+    phase: str | None = None,
 ) -> Result:
     """Train `model` for a step or a few, see which layers train, judge it by `spec`, and put everything back.
 
@@ -83,6 +85,7 @@ def verify(
     batch (a Tensor, a tuple for positional or a dict for keyword arguments) or a function that makes one; without it
     the spec's are taken, else a shape is searched. `loss(model, inputs)` does its own forward and returns a scalar;
     without it a random projection of the outputs serves. `spec` None takes the `requires_grad` flags as the intent.
+    Of a spec's phases all are run and judged in their order; with `phase` only that one is judged.
 
     The model, its gradients, modes, hooks, the optimizer and every random state are bit for bit what they were when
     this returns, also when the user's code raises.
@@ -93,7 +96,7 @@ def verify(
 
     subject = from_objects(model, spec, optimizer=optimizer, inputs=inputs, loss=loss)
     report = verify_subject(
-        subject, spec, steps=steps, seed=seed, select=select, ignore=ignore, fail_on=Severity(fail_on)
+        subject, spec, steps=steps, seed=seed, select=select, ignore=ignore, fail_on=Severity(fail_on), phase=phase
     )
     return Result(report)
 
@@ -115,36 +118,56 @@ def verify_subject(
     ignore: Sequence[str] = (),
     fail_on: Severity = Severity.WARNING,
     memory: bool = False,
+    phase: str | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Report:
     """Walk the whole line: describe, match, probe without leaving a trace, judge.
 
-    `memory` measures, by one more forward, what each layer keeps for the backward pass. `progress` is called with what
-    is about to be done, as in `training step 2 of at most 3`.
+    A spec with phases is walked phase by phase, inside the one context that leaves no trace; `phase` names the last to
+    run and the only one to judge. `memory` measures, by one more forward, what each layer keeps for the backward pass.
+    `progress` is called with what is about to be done, as in `training step 2 of at most 3`.
     """
-    from .probe.describe import anatomy
-    from .probe.memory import saved_bytes
+    from .phases import Course, judged, said_of, stages_of
     from .probe.prepare import prepare
-    from .probe.step import observe
     from .probe.untouched import untouched
 
+    stages = stages_of(spec, phase)
+    cases: list[tuple[Stage, Case]] = []
     with untouched(subject.model, subject.optimizers or ()) as ground:
         progress("looking for inputs that fit" if subject.make_inputs is None else "preparing the model")
         prepare(subject, ground, seed)
-        body = anatomy(subject.model, ground.gradient_before)
-        plan = match(spec, body.description)
-        wanted = steps or (spec.steps if spec else None) or _STEPS
-        observation = observe(subject, body, plan, ground, steps=wanted, seed=seed, progress=progress)
-        if memory:
-            progress("measuring what each layer keeps for the backward pass")
-            observation = replace(observation, saved_bytes=saved_bytes(subject, body, seed))
+        course = Course(subject, ground, stages, seed)
+        for stage in stages:
+            wanted = steps or (stage.spec.steps if stage.spec else None) or _STEPS
+            with said_of(stage):
+                cases.append((stage, _trained(course, stage, wanted, seed, memory, progress)))
     progress("judging")
-    case = assemble(body.description, plan, observation, subject.files)
-    ignore = (*ignore, *(spec.ignore if spec else ()))
-    findings, skipped = judge(case, select=select, ignore=ignore)
-    ran = codes_run(case, select=select, ignore=ignore)
+    verdict = judged(cases, select=select, ignore=ignore)
     path = spec.path if spec else None
-    return Report("verify", subject.target, path, case, findings, skipped, fail_on, ran, subject.files)
+    files = course.subject.files
+    return Report(
+        "verify", subject.target, path, cases[-1][1], verdict.findings, verdict.skipped, fail_on, verdict.ran, files
+    )
+
+
+def _trained(
+    course: Course, stage: Stage, steps: int, seed: int, memory: bool, progress: Callable[[str], None]
+) -> Case:
+    """One stage: enter it, train its steps, and put what was seen into a table."""
+    from .probe.describe import anatomy
+    from .probe.memory import saved_bytes
+    from .probe.step import observe
+
+    course.enter(stage)
+    subject = course.subject
+    body = anatomy(subject.model, course.gradient_before)
+    plan = match(stage.spec, body.description)
+    course.look(stage, body, plan)
+    seen = observe(subject, body, plan, course.ground, steps=steps, seed=seed, progress=progress)
+    if memory:
+        progress("measuring what each layer keeps for the backward pass")
+        seen = replace(seen, saved_bytes=saved_bytes(subject, body, seed))
+    return course.table(assemble(body.description, plan, course.completed(body, plan, seen), subject.files))
 
 
 def report_subject(subject: Subject, spec: Spec | None = None) -> Report:
@@ -158,6 +181,4 @@ def report_subject(subject: Subject, spec: Spec | None = None) -> Report:
     findings, skipped = judge(case, select=_OF_THE_SPEC, ignore=spec.ignore)
     left_out = tuple(item for item in skipped if any(code.startswith(_OF_THE_SPEC) for code in item.codes))
     ran = codes_run(case, select=_OF_THE_SPEC, ignore=spec.ignore)
-    return Report(
-        "report", subject.target, spec.path, case, findings, skipped=left_out, ran=ran, files=subject.files
-    )
+    return Report("report", subject.target, spec.path, case, findings, skipped=left_out, ran=ran, files=subject.files)

@@ -72,12 +72,15 @@ class _Resolver:
 def match(spec: Spec | None, description: Description) -> Plan:
     """Say what the spec expects of each tensor; without a spec the `requires_grad` flags are the intent.
 
+    Of a spec with phases the first is meant: that is how a training begins. For another take `Spec.phase(name)`.
     Raises SpecError when an index or slice lies outside its module, or the module cannot be indexed; all such
     mistakes at once, each with its selector's line. A selector that selects nothing is not raised but stands in
     `Plan.unmatched`.
     """
     if spec is None:
         return plan_from_flags(description)
+    if spec.phases:
+        spec = spec.phases[0].spec
     selection = Selection(description)
     cuts = Cuts(selection, (*spec.trainable, *spec.frozen, *spec.unchecked))
     resolver = _Resolver(selection, cuts)

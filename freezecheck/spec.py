@@ -6,7 +6,6 @@ Every mistake is found before any is reported, each with its line.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,20 +15,18 @@ from .errors import SpecError
 from .places import shown
 from .records import Counts, Expected, Location, Selector
 from .spec_mistakes import Mistake, described, in_words, nearest, spec_error, spelled
+from .spec_text import NO_FILE, Source, read, text_of
 from .toml_lines import Path as TomlPath
-from .toml_lines import toml_lines
 
 FILE = "freezecheck.toml"
 PROJECT = "pyproject.toml"
 TABLE: TomlPath = ("tool", "freezecheck")
-NO_FILE = "<text>"
 LISTS = ("trainable", "frozen", "unchecked", "buffers_may_move", "eval")
 _NOTHING: Mapping[str, Any] = {}
 REFERENCES = ("target", "optimizer", "inputs", "loss")
 """Keys that may name a Python file."""
 
 _PYTHON_FILE = re.compile(r"(.+\.py)(?::.*)?", re.DOTALL)
-_TOML_PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ class SpecKeys(TypedDict, total=False):
     loss: str
     steps: int
     ignore: Sequence[str]
-    pretrained: str
+    pretrained: str | Mapping[str, str]
     expect: Mapping[str, int]
     phase: Sequence[Mapping[str, Any]]
 
@@ -90,6 +87,8 @@ class Spec:
     """Codes of rules, or beginnings of codes."""
     pretrained: str | None = None
     """The checkpoint that frozen tensors must be equal to, a path relative to `folder`."""
+    pretrained_key: str | None = None
+    """Which of the state dicts in it is meant, where it holds several."""
     expect: Counts | None = None
     phases: tuple[Phase, ...] = ()
     """The stages of the training, in their order; empty when the training has but one."""
@@ -133,7 +132,7 @@ class Spec:
     @classmethod
     def parse(cls, text: str, path: str | Path | None = None) -> Spec:
         """Read a spec from TOML text; `path` is the file it stands in (it need not exist). Raises SpecError."""
-        return _build(*_read(text, None if path is None else Path(path)))
+        return _build(*read(text, None if path is None else Path(path)))
 
     @classmethod
     def of(cls, *, folder: str | Path = ".", **keys: Unpack[SpecKeys]) -> Spec:
@@ -142,7 +141,7 @@ class Spec:
         `folder` is what relative paths in it mean. Raises SpecError with every mistake.
         """
         given = {key: _plain(value) for key, value in keys.items() if value is not None}
-        return _build(given, _Source(None, Path(folder).absolute(), {}))
+        return _build(given, Source(None, Path(folder).absolute(), {}))
 
     def phase(self, name: str) -> Spec:
         """What is expected in one phase, as a spec without phases. Raises SpecError when there is no such phase."""
@@ -174,43 +173,8 @@ class Phase:
     """A function such as `train.py:unfreeze`, called with (model, optimizer) as the phase begins."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """Where a spec's values come from."""
-
-    path: str | None
-    folder: Path
-    lines: Mapping[TomlPath, int]
-    text: tuple[str, ...] = ()
-    """The text's own lines."""
-    above: TomlPath = ()
-    """The table that holds the spec."""
-
-    def at(self, loc: TomlPath) -> Location | None:
-        """The place of the innermost part of `loc` that stands in the text; None when there is no text."""
-        if self.path is None:
-            return None
-        whole = self.above + loc
-        known = (self.lines[whole[:end]] for end in range(len(whole), 0, -1) if whole[:end] in self.lines)
-        line = next(known, 1)
-        return Location(self.path, line, text=self.text[line - 1].strip() if self.text else "")
-
-
 def _load(path: Path) -> Spec | None:
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        name = shown(str(path))
-        hint = "Name an existing TOML file, or write one with `freezecheck init TARGET`."
-        raise SpecError(f"{name}: the spec cannot be read: {error.strerror}", hint=hint) from None
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        place = Location(shown(str(path)), line)
-        what = f"not UTF-8 text: byte 0x{raw[error.start]:02x} at position {error.start}"
-        raise spec_error([Mistake(what, place)], "Save the file as UTF-8.") from None
-    data, source = _read(text, path)
+    data, source = read(text_of(path), path)
     if path.name != PROJECT:
         return _build(data, source)
     tool = data.get("tool")
@@ -222,28 +186,6 @@ def _load(path: Path) -> Spec | None:
     return _build(table, source)
 
 
-def _read(text: str, path: Path | None) -> tuple[dict[str, Any], _Source]:
-    """The values in a TOML text, and where they stand."""
-    name = NO_FILE if path is None else shown(str(path))
-    try:
-        data = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise _not_toml(error, name, text) from None
-    folder = Path.cwd() if path is None else path.absolute().parent
-    return data, _Source(name, folder, toml_lines(text), tuple(text.split("\n")))
-
-
-def _not_toml(error: Exception, name: str, text: str) -> SpecError:
-    if isinstance(error, RecursionError):
-        return spec_error([Mistake("not valid TOML: nested too deeply", Location(name, 1))])
-    said = str(error)
-    place = _TOML_PLACE.search(said)
-    line = int(place[1]) if place and place[1] else text.rstrip().count("\n") + 1
-    column = f" (column {place[2]})" if place and place[2] else ""
-    what = said[: place.start()] if place else said
-    return spec_error([Mistake(f"not valid TOML: {what[:1].lower()}{what[1:]}{column}", Location(name, line))])
-
-
 def _plain(value: object) -> Any:
     """Tuples and mappings as the lists and dicts that TOML would give."""
     if isinstance(value, Mapping):
@@ -253,7 +195,7 @@ def _plain(value: object) -> Any:
     return value
 
 
-def _build(data: dict[str, Any], source: _Source) -> Spec:
+def _build(data: dict[str, Any], source: Source) -> Spec:
     from .spec_model import KEYS, errors
 
     wrong = errors(data)
@@ -266,7 +208,7 @@ def _build(data: dict[str, Any], source: _Source) -> Spec:
     return _spec(data, source)
 
 
-def _missing_files(data: Mapping[str, Any], source: _Source) -> list[Mistake]:
+def _missing_files(data: Mapping[str, Any], source: Source) -> list[Mistake]:
     mistakes = []
     for loc, named in _named_files(data):
         file = source.folder / named
@@ -286,7 +228,8 @@ def _named_files(data: Mapping[str, Any]) -> Iterator[tuple[TomlPath, str]]:
     for loc, value in values:
         if isinstance(value, str) and (named := _PYTHON_FILE.fullmatch(value)):
             yield loc, named[1]
-    if isinstance(pretrained := data.get("pretrained"), str) and pretrained:
+    pretrained, _ = _pretrained(data)
+    if isinstance(pretrained, str) and pretrained:
         yield ("pretrained",), pretrained
 
 
@@ -297,7 +240,7 @@ def _phases(data: Mapping[str, Any]) -> list[tuple[int, Mapping[str, Any]]]:
     return [(n, phase) for n, phase in enumerate(phases) if isinstance(phase, Mapping)]
 
 
-def _names_used_twice(data: Mapping[str, Any], source: _Source) -> list[Mistake]:
+def _names_used_twice(data: Mapping[str, Any], source: Source) -> list[Mistake]:
     mistakes, seen = [], set()
     for n, phase in _phases(data):
         if phase["name"] in seen:
@@ -307,7 +250,7 @@ def _names_used_twice(data: Mapping[str, Any], source: _Source) -> list[Mistake]
     return mistakes
 
 
-def _empty_ranges(data: Mapping[str, Any], source: _Source) -> list[Mistake]:
+def _empty_ranges(data: Mapping[str, Any], source: Source) -> list[Mistake]:
     mistakes = []
     for loc, table in _tables(data.get("inputs")):
         low, high = table.get("low"), table.get("high")
@@ -323,7 +266,7 @@ def _tables(inputs: Any) -> list[tuple[TomlPath, Mapping[str, Any]]]:
     return [((position,), table) for position, table in enumerate(inputs)] if isinstance(inputs, list) else []
 
 
-def _spec(data: Mapping[str, Any], source: _Source) -> Spec:
+def _spec(data: Mapping[str, Any], source: Source) -> Spec:
     """The spec of the whole text, its phases' included."""
     phases = tuple(
         Phase(phase["name"], _spec_of(data, source, phase, ("phase", n)), phase.get("setup"))
@@ -338,7 +281,7 @@ def _spec(data: Mapping[str, Any], source: _Source) -> Spec:
     return replace(_spec_of(data, source), phases=phases)
 
 
-def _spec_of(data: Mapping[str, Any], source: _Source, phase: Mapping[str, Any] = _NOTHING, at: TomlPath = ()) -> Spec:
+def _spec_of(data: Mapping[str, Any], source: Source, phase: Mapping[str, Any] = _NOTHING, at: TomlPath = ()) -> Spec:
     """What the top says, or one phase, which stands at `at` and has the top's values for the keys it leaves out."""
     keys: dict[str, Any] = {**data, **phase}
 
@@ -352,6 +295,7 @@ def _spec_of(data: Mapping[str, Any], source: _Source, phase: Mapping[str, Any] 
     inputs = keys.get("inputs")
     if not isinstance(inputs, str | None):
         inputs = tuple(InputSpec(**{**table, "shape": tuple(table["shape"])}) for _, table in _tables(inputs))
+    pretrained, pretrained_key = _pretrained(keys)
     return Spec(
         path=None if source.path == NO_FILE else source.path,
         folder=source.folder,
@@ -363,14 +307,21 @@ def _spec_of(data: Mapping[str, Any], source: _Source, phase: Mapping[str, Any] 
         loss=keys.get("loss"),
         steps=keys.get("steps"),
         ignore=tuple(keys.get("ignore", ())),
-        pretrained=keys.get("pretrained"),
+        pretrained=pretrained,
+        pretrained_key=pretrained_key,
         expect=_counts(phase or data, source, (*at, "expect")),
         phases=(),
         locations={key: place for key in keys if (place := source.at(where(key)))},
     )
 
 
-def _counts(table: Mapping[str, Any], source: _Source, at: TomlPath) -> Counts | None:
+def _pretrained(data: Mapping[str, Any]) -> tuple[Any, Any]:
+    """The file that `pretrained` names, and the key in it."""
+    value = data.get("pretrained")
+    return (value.get("file"), value.get("key")) if isinstance(value, Mapping) else (value, None)
+
+
+def _counts(table: Mapping[str, Any], source: Source, at: TomlPath) -> Counts | None:
     return Counts(**table["expect"], location=source.at(at)) if "expect" in table else None
 
 

@@ -102,6 +102,13 @@ class ExpectTable(_Table):
     ] = None
 
 
+class PretrainedTable(_Table):
+    """A checkpoint that holds several state dicts, and which of them is meant."""
+
+    file: Annotated[Reference, Field(description="A checkpoint's file or folder, relative to the spec.")]
+    key: Annotated[Reference, Field(description="Where its weights lie in the file, such as `ema` or `model.encoder`.")]
+
+
 Optimizer = Annotated[
     Annotated[Reference, Tag("<string>")] | Annotated[OptimizerTable, Tag("<table>")],
     Discriminator(_branch, "branch", "a string or a table"),
@@ -111,6 +118,12 @@ Inputs = Annotated[
     | Annotated[InputTable, Tag("<table>")]
     | Annotated[list[InputTable], Field(min_length=1), BeforeValidator(_bare_shape), Tag("<tables>")],
     Discriminator(_branch, "branch", "a table, a list of tables or a string"),
+]
+
+
+Pretrained = Annotated[
+    Annotated[Reference, Tag("<string>")] | Annotated[PretrainedTable, Tag("<table>")],
+    Discriminator(_branch, "branch", "a string or a table"),
 ]
 
 
@@ -177,8 +190,11 @@ class SpecTable(_Lists):
         Field(description="`file.py:function`: (model, inputs) → scalar tensor; does its own forward."),
     ] = None
     pretrained: Annotated[
-        Reference | None,
-        Field(description="The checkpoint that the model starts from: what is frozen must be as it is in there."),
+        Pretrained | None,
+        Field(
+            description="The checkpoint that the model starts from: what is frozen must be as it is in there."
+            ' `"base.pt"`, or `{ file = "base.pt", key = "ema" }`.'
+        ),
     ] = None
     expect: Annotated[
         ExpectTable | None,
@@ -198,6 +214,7 @@ KEYS: dict[str, list[str]] = {
     "inputs": list(InputTable.model_fields),
     "expect": list(ExpectTable.model_fields),
     "phase": list(PhaseTable.model_fields),
+    "pretrained": list(PretrainedTable.model_fields),
 }
 """The keys of the spec's tables, those of the top under the empty name."""
 
@@ -228,7 +245,7 @@ def errors(data: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _plain(loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
     """The location without pydantic's name for the branch of a union."""
-    return (loc[0], *loc[2:]) if len(loc) > 1 and loc[0] in ("inputs", "optimizer") else loc
+    return (loc[0], *loc[2:]) if len(loc) > 1 and loc[0] in ("inputs", "optimizer", "pretrained") else loc
 
 
 def json_schema() -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """Fills the READMEs from the program itself: `python -m tests.readme --write`. The tests compare instead.
 
-Three things are filled, the rest is left alone:
+Five things are filled, the rest is left alone:
 
 - a ```console fence: what follows each line `$ COMMAND`, run in the README's own folder;
 - the fence after `<!-- file: PATH -->`: that file;
-- the lines between `<!-- rules -->` and `<!-- /rules -->`: the table of all rules.
+- the lines between `<!-- rules -->` and `<!-- /rules -->`: the table of all rules;
+- between `<!-- formats -->` and its end: the table of all output formats, from their modules' docstrings;
+- between `<!-- commands -->` and its end: every help page.
 """
 
 from __future__ import annotations
@@ -19,12 +21,18 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from freezecheck.render._renderer import Renderer
 
 ROOT = Path(__file__).resolve().parents[1]
 READMES = (ROOT / "README.md", *sorted((ROOT / "examples").glob("*/README.md")))
 CONSOLE = re.compile(r"(?<=^```console\n)(.*?)(?=^```$)", re.M | re.S)
 FILE = re.compile(r"(?<=^<!-- file: )(?P<path>\S+)(?P<open> -->\n```\w*\n)(?P<body>.*?)(?=^```$)", re.M | re.S)
-RULES = re.compile(r"(?<=^<!-- rules -->\n)(.*?)(?=^<!-- /rules -->$)", re.M | re.S)
+TABLE = re.compile(
+    r"(?<=^<!-- )(?P<name>rules|formats|commands) -->\n.*?(?=^<!-- /(?P=name) -->$)", re.M | re.S
+)
 
 
 @dataclass(frozen=True)
@@ -103,6 +111,44 @@ def rule_table() -> str:
     )
 
 
+def format_table() -> str:
+    """Return the table of all output formats, in Markdown."""
+    from freezecheck.discover import renderers
+
+    head = "| `--format` | commands | what it is |\n|---|---|---|\n"
+    return head + "".join(
+        f"| `{name}` | {', '.join(c for c in commands() if c in one.commands)} | {about(one)} |\n"
+        for name, one in renderers().items()
+    )
+
+
+def about(renderer: Renderer) -> str:
+    """Return what a format's module says of itself."""
+    return first_sentence(sys.modules[renderer.render.__module__].__doc__ or "")
+
+
+def commands() -> list[str]:
+    """Return the names of all commands, as `--help` lists them."""
+    from freezecheck.cli import main
+
+    return sorted(main.commands)
+
+
+def help_pages() -> str:
+    """Return a folded console block for each command; `filled` runs the blocks."""
+    pages = [
+        ("freezecheck", "freezecheck --help"),
+        *((f"freezecheck {c}", f"freezecheck {c} --help") for c in commands()),
+    ]
+    return "\n".join(
+        f"<details><summary><code>{name}</code></summary>\n\n```console\n$ {command}\n```\n\n</details>\n"
+        for name, command in pages
+    )
+
+
+GENERATED = {"rules": rule_table, "formats": format_table, "commands": help_pages}
+
+
 def first_sentence(doc: str) -> str:
     """Return a docstring's first paragraph on one line, fit for a table's cell."""
     return " ".join(doc.strip().split("\n\n")[0].split()).replace("|", "\\|")
@@ -110,7 +156,7 @@ def first_sentence(doc: str) -> str:
 
 def filled(text: str, folder: Path) -> str:
     """Return a README's text with everything that the program can say in it as the program says it now."""
-    text = RULES.sub(lambda _: rule_table(), text)
+    text = TABLE.sub(lambda m: f"{m['name']} -->\n{GENERATED[m['name']]()}", text)
     text = FILE.sub(lambda m: m["path"] + m["open"] + (folder / m["path"]).read_text(encoding="utf-8"), text)
     return CONSOLE.sub(lambda m: console(m[1], folder), text)
 

@@ -128,6 +128,7 @@ KEYS = st.sampled_from(
         "ignore",
         "expect",
         "phase",
+        "pretrained",
     )
 )
 SCALARS = st.one_of(
@@ -144,6 +145,8 @@ RIGHT_TABLES = st.sampled_from(
         {"shape": [1], "dtype": "int64", "low": 0},
         {"name": "SGD", "lr": 0.1},
         {"frozen_parameters": 3},
+        {"name": "a", "trainable": ["fc"], "steps": 2},
+        {"file": "a.pt", "key": "ema"},
     )
 )
 VALUES = st.one_of(

@@ -24,19 +24,23 @@ TREES = {path: ast.parse(text) for path, text in TEXTS.items()}
 LAYERS = (
     {"records", "errors"},
     {"discover", "flags", "guard", "places", "schema", "subject"},
-    {"draft", "draft_selectors", "match", "nearest", "selection", "selectors"}  # names → expectations, and back
-    | {"spec", "spec_mistakes", "spec_model", "toml_lines"}
-    | {"rules", "source", "inputs", "loaders", "probe"},
-    {"assemble", "check", "judge", "loading", "freezing", "objects", "render", "watching"},
+    {"draft", "draft_selectors", "match", "nearest", "rows", "selection", "selectors"}  # names → expectations, and back
+    | {"spec", "spec_mistakes", "spec_model", "spec_text", "toml_lines"}
+    | {"rules", "source", "inputs", "loaders", "probe", "checkpoint"},
+    {"assemble", "check", "differ", "judge", "loading", "freezing", "objects", "phases", "pretrained", "render"}
+    | {"watching"},
     {"cli"},
     {"__main__", "__init__"},
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 ONLY_IN = {
-    "torch": {"inputs", "loaders", "loading", "objects", "probe", "check", "freezing", "watching"},
+    "torch": {"checkpoint", "inputs", "loaders", "loading", "objects", "probe", "check", "freezing", "phases"}
+    | {"watching"},
     "torchvision": {"loaders.torchvision_name"},
     "timm": {"loaders.timm_name"},
     "click": {"cli"},
+    "jinja2": {"render._picture_page"},
+    "markupsafe": {"render._picture_page", "render.html"},
     "tabulate": {"render.text", "render.markdown"},
     "pydantic": {"spec", "spec_mistakes", "spec_model"},
 }

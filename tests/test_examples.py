@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -20,6 +21,7 @@ SILENT = [
     ("tied_transformer", "--spec freeze.toml"),
     ("lenet", "constructor.py --spec freeze.toml"),
     ("lenet", "per_layer.py --spec conv2.toml"),
+    ("two_stage", "--spec freeze.toml"),
 ]
 FIRING = [
     ("lenet", "no_grad.py --spec freeze.toml", {"FZ401": "conv1.weight"}),
@@ -31,6 +33,7 @@ FIRING = [
     ("resnet18_mistakes", "graph_cut.py --spec freeze.toml", {"FZ201": "layer4.0.conv1.weight"}),
     ("resnet18_mistakes", "broad_pattern.py --spec freeze.toml", {"FZ102": "layer4.0.conv1.weight"}),
     ("tied_transformer", "--spec wrong.toml", {"FZ002": "embedding.weight"}),
+    ("two_stage", "--spec forgotten.toml", {"FZ402": "layer4.0.conv1.weight"}),
 ]
 
 
@@ -124,3 +127,17 @@ for name in ("plain", "per_layer", "constructor", "no_grad", "detached"):
         "no_grad fc1 fc2 fc3",
         "detached fc1 fc2 fc3",
     ]
+
+
+def test_two_stages_from_start_to_end(tmp_path):
+    """Each stage's checkpoint differs from the one it began from in what that stage trains, and in nothing else."""
+    folder = tmp_path / "two_stage"
+    shutil.copytree(EXAMPLES / "two_stage", folder, ignore=shutil.ignore_patterns("checkpoints"))
+    subprocess.run([sys.executable, "-B", "train.py"], cwd=folder, timeout=300, check=True, capture_output=True)
+    stages = {"head": ("start.pt", "head.pt"), "finetune": ("head.pt", "finetuned.pt")}
+    for phase, files in stages.items():
+        arguments = (*(f"checkpoints/{file}" for file in files), "--spec", "freeze.toml", "--phase")
+        assert freezecheck_command("diff", *arguments, phase, folder=folder).code == 0
+    changed = freezecheck_command("diff", *arguments, "head", "--format", "json", folder=folder)
+    (found,) = {finding["code"] for finding in json.loads(changed.out)["findings"]}
+    assert (changed.code, found) == (1, "FZ701")

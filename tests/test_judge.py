@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from freezecheck import judge as module
 from freezecheck.discover import rules
-from freezecheck.judge import in_order, judge, spell
+from freezecheck.judge import codes_run, in_order, judge, spell
 from freezecheck.records import (
     Case,
     Cut,
@@ -156,17 +156,22 @@ class TestWhatIsSkipped:
 
     def test_codes_are_grouped_by_the_reason(self):
         """One line for each thing that is missing, with the codes that need it."""
-        _, skipped = judge(Case((), missing={Need.OPTIMIZER: "no optimizer was given", **TRAINING}))
-        assert skipped == (
-            Skipped("FZ106", "a real training was not watched"),
-            Skipped("FZ108, FZ302, FZ303, FZ401–FZ405", "no optimizer was given"),
-        )
+        _, skipped = judge(Case((), missing={Need.OPTIMIZER: "no optimizer was given"}))
+        codes = ("FZ108", "FZ302", "FZ303", "FZ401", "FZ402", "FZ403", "FZ404", "FZ405")
+        assert skipped == (Skipped("FZ108, FZ302, FZ303, FZ401–FZ405", "no optimizer was given", codes),)
+
+    def test_a_rule_that_is_out_of_place_is_not_told(self, only):
+        """A need that is missing without a reason is nothing that the user could give."""
+        ran = []
+        only(told("FZ101", check=lambda case: ran or ran.append(1) or [], needs=frozenset({Need.TRAINING})))
+        assert judge(Case((), missing={Need.TRAINING: ""})) == ((), ())
+        assert ran == []
 
     def test_one_reason_for_two_needs_is_told_once(self, only):
         """A rule that lacks two things for one reason is listed once, and for two reasons under each."""
         only(told("FZ301", needs=frozenset({Need.PROBE, Need.VALUES})))
         missing = {Need.PROBE: "no step was run", Need.VALUES: "no step was run"}
-        assert judge(Case((), missing=missing))[1] == (Skipped("FZ301", "no step was run"),)
+        assert judge(Case((), missing=missing))[1] == (Skipped("FZ301", "no step was run", ("FZ301",)),)
         missing[Need.VALUES] = "the meta device holds none"
         assert len(judge(Case((), missing=missing))[1]) == 2
 
@@ -179,9 +184,15 @@ class TestWhatIsSkipped:
         """Ignored and not selected are two reasons."""
         only(told("FZ101"), told("FZ102"), told("FZ201"), told("FZ301"))
         assert judge(Case(()), select=("FZ1", "FZ2"), ignore=("FZ102",))[1] == (
-            Skipped("FZ102", "ignored by the spec or --ignore"),
-            Skipped("FZ301", "not selected by --select"),
+            Skipped("FZ102", "ignored by the spec or --ignore", ("FZ102",)),
+            Skipped("FZ301", "not selected by --select", ("FZ301",)),
         )
+
+    def test_what_ran_is_what_was_not_left_out(self):
+        """The codes that ran and those that were skipped are all codes, each once."""
+        case, asked = Case((), missing={Need.OPTIMIZER: "no optimizer was given"}), {"ignore": ("FZ5",)}
+        skipped = [code for one in judge(case, **asked)[1] for code in one.codes]
+        assert sorted([*codes_run(case, **asked), *skipped]) == [rule.code for rule in rules()]
 
     @pytest.mark.parametrize(
         ("given", "said"),

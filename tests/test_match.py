@@ -319,3 +319,29 @@ def test_counts_come_through() -> None:
     assert plan.counts.location is not None
     assert (plan.counts.frozen_parameters, plan.counts.location.line) == (3, 2)
     assert plan.counts != Counts()
+
+
+class TestWhereItIsSaid:
+    """Each tensor's line of the spec, for those who are sent there."""
+
+    def said_at(self, text, *names):
+        plan = match(Spec.parse(text, "s.toml"), model(*names))
+        return {name: place.line for name, place in plan.said_at.items()}
+
+    def test_it_is_the_line_of_the_selector_that_wins(self):
+        """The stronger list's, and of two in a list the later one's."""
+        text = 'frozen = ["*"]\ntrainable = [\n  "a",\n  "a.x",\n]\n'
+        assert self.said_at(text, "a.x.w", "a.y.w", "b.w") == {"a.x.w": 4, "a.y.w": 3, "b.w": 1}
+
+    def test_the_rest_is_said_by_its_key_or_the_list_it_follows_from(self):
+        """`rest` where it stands, else the only list."""
+        assert self.said_at('steps = 1\ntrainable = ["a"]\n', "a.w", "b.w") == {"a.w": 2, "b.w": 2}
+        assert self.said_at('trainable = ["a"]\nrest = "frozen"\n', "a.w", "b.w") == {"a.w": 1, "b.w": 2}
+
+    def test_a_tied_tensor_is_said_by_any_of_its_names(self):
+        """The list that names an alias names the tensor."""
+        assert self.said_at('rest = "unchecked"\nfrozen = ["head"]\n', "emb.w=head.w") == {"emb.w": 2}
+
+    def test_a_spec_from_python_has_no_lines(self):
+        """Nothing is made up."""
+        assert match(Spec.of(trainable=["a"]), model("a.w")).said_at == {}

@@ -170,13 +170,16 @@ class TestMistakes:
 
     def test_all_at_once_in_the_order_of_their_lines(self, folder: Path) -> None:
         """Mistakes of every kind in one text, found together."""
-        text = 'steps = "3"\ntarget = "modl.py"\nfroze = ["x"]\n[optimizer]\nnam = "SGD"\n[[phase]]\nname = "a"\n'
+        text = (
+            'steps = "3"\ntarget = "modl.py"\nfroze = ["x"]\n[optimizer]\nnam = "SGD"\n[[phase]]\nsetup = "tran.py:f"\n'
+        )
         assert mistakes(text) == [
             'freeze.toml:1: `steps` must be a whole number, not the string "3"',
             "freeze.toml:2: `target` names a file that does not exist: `modl.py`; did you mean `model.py`?",
             "freeze.toml:3: unknown key `froze`; did you mean `frozen`?",
             "freeze.toml:4: `optimizer` needs the key `name`",
-            "freeze.toml:6: `[[phase]]` is not understood by this version",
+            "freeze.toml:6: `phase[0]` needs the key `name`",
+            "freeze.toml:7: `phase[0].setup` names a file that does not exist: `tran.py`; did you mean `train.py`?",
         ]
 
     def test_the_error_points_at_the_first(self) -> None:
@@ -234,8 +237,32 @@ class TestMistakes:
                 "unknown key `steps` in `expect`; `steps` itself belongs at the top, before any",
             ),
             ("dtype = 1", "unknown key `dtype`; `dtype` itself belongs in `inputs`"),
-            ("zzz = 1", "unknown key `zzz`; known are `target`, `trainable`"),
-            ('pretrained = "a.pt"', "`pretrained` is not understood by this version"),
+            ("zzz = 1", "unknown key `zzz`; known are `trainable`, `frozen`"),
+            ('pretrained = "a.pt"', "`pretrained` names a file that does not exist: `a.pt`"),
+            ('pretrained = { file = "a.pt", key = "ema" }', "`pretrained` names a file that does not exist: `a.pt`"),
+            (
+                'pretrained = { fil = "train.py", key = "ema" }',
+                "unknown key `fil` in `pretrained`; did you mean `file`?",
+            ),
+            ('pretrained = { file = "train.py" }', "`pretrained` needs the key `key`"),
+            ("pretrained = 3", "`pretrained` must be a string or a table, not 3"),
+            ("phase = []", "`phase` is an empty list"),
+            ("phase = [3]", "`phase[0]` must be a table, not 3"),
+            ('[phase]\nname = "a"', "`phase` must be a list of tables, not a table; write `[[phase]]`"),
+            ('phase = [{ name = "a", target = "model.py" }]', "`target` itself belongs at the top, before any table"),
+            (
+                'phase = [{ name = "a", trainabl = ["x"] }]',
+                "unknown key `trainabl` in `phase[0]`; did you mean `trainable`?",
+            ),
+            ('phase = [{ name = "a", eval = ["b["] }]', "`b[` in `phase[0].eval` has a bracket without its partner"),
+            ('phase = [{ name = "a", frozen = [""] }]', "`phase[0].frozen` has an empty selector"),
+            ('phase = [{ name = "a", expect = { frozn = 1 } }]', "unknown key `frozn` in `phase[0].expect`"),
+            ('phase = [{ name = "a" }, { name = "b" }, { name = "a" }]', "`a` is the name of more than one phase"),
+            (
+                'phase = [{ name = "a", setup = "no.py:f" }]',
+                "`phase[0].setup` names a file that does not exist: `no.py`",
+            ),
+            ('setup = "train.py:f"', "`setup` itself belongs in `[[phase]]`"),
             ("[tool.freezecheck]", "`[tool.freezecheck]` belongs in pyproject.toml; in a file of its own the keys"),
             ('loss = "no/train.py:loss"', "`loss` names a file that does not exist: `no/train.py`"),
             ('optimizer = "no.py"', "`optimizer` names a file that does not exist: `no.py`"),

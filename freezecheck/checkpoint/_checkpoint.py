@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from ..errors import UsageError
 from ._entry import Entry
 from ._file import File
 from ._names import unwrapped
@@ -29,6 +30,8 @@ class Checkpoint:
     """What must be said of how it was read: which of several state dicts was taken."""
     optimizers: tuple[Saved, ...] = ()
     """The optimizers' states saved beside the model."""
+    ordered: bool = False
+    """Whether its tensors are in the model's own order, as a state dict that torch saved has them."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -72,8 +75,15 @@ def checkpoint(
     files: Sequence[File],
     notes: Sequence[str] = (),
     optimizers: Sequence[Saved] = (),
+    *,
+    ordered: bool = False,
 ) -> Checkpoint:
-    """Return a checkpoint of these entries with what wrappers added to their names taken off."""
+    """Return a checkpoint of these entries with what wrappers added to their names taken off.
+
+    Raises UsageError when there are none.
+    """
+    if not entries:
+        raise UsageError(f"{said} holds no tensors", hint="Name the checkpoint that holds the model's weights.")
     plain = unwrapped(entries)
     renamed: dict[int, Entry] = {}
     for entry in entries.values():
@@ -81,4 +91,4 @@ def checkpoint(
             names = tuple(plain.get(name, name) for name in entry.names)
             renamed[id(entry)] = Entry(names, entry.stored, entry.nbytes, entry.read, entry.load, entry.why)
     found = {plain[name]: renamed[id(entry)] for name, entry in entries.items()}
-    return Checkpoint(said, found, tuple(files), tuple(notes), tuple(optimizers))
+    return Checkpoint(said, found, tuple(files), tuple(notes), tuple(optimizers), ordered)

@@ -1,4 +1,4 @@
-"""One tensor as it lies in a checkpoint: its shape and dtype at once, its bytes piece by piece when they are asked for."""
+"""One tensor as it lies in a checkpoint: its shape and dtype at once, its bytes piece by piece on demand."""
 
 from __future__ import annotations
 

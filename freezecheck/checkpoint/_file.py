@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import threading
+from typing import Any
 
 from ..errors import UsageError
 from ..places import shown
@@ -70,3 +72,36 @@ class File:
     def _stat(self) -> tuple[int, int]:
         seen = os.fstat(self._file.fileno())
         return seen.st_size, seen.st_mtime_ns
+
+
+class Slice(io.RawIOBase):
+    """A part of a file, or all of it, as one of Python's own file objects: for the readers that want such a one."""
+
+    def __init__(self, file: File, start: int = 0, length: int | None = None) -> None:
+        self._file, self._start, self._at = file, start, 0
+        self._length = file.size - start if length is None else length
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Go to a place in the part, as `io.IOBase.seek` does."""
+        self._at = offset + (0, self._at, self._length)[whence]
+        return self._at
+
+    def tell(self) -> int:
+        """Return the place."""
+        return self._at
+
+    def readinto(self, into: Any) -> int:
+        """Fill the buffer as far as the part goes; return the number of bytes."""
+        view = memoryview(into).cast("B")
+        count = max(min(len(view), self._length - self._at), 0)
+        self._file.read(self._start + self._at, view[:count])
+        self._at += count
+        return count

@@ -49,9 +49,7 @@ def is_index(path: str) -> bool:
     return path.endswith(_INDEX)
 
 
-def read_index(
-    path: str, read: Callable[[str, File], dict[str, Entry]]
-) -> tuple[dict[str, Entry], list[File]]:
+def read_index(path: str, read: Callable[[str, File], dict[str, Entry]]) -> tuple[dict[str, Entry], list[File]]:
     """Return every tensor that an index names, from its shards, and the open shards.
 
     `read` reads one shard. Raises UsageError when the index is malformed, or a shard or a tensor in it is missing.

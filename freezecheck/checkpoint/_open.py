@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 
 from ..errors import UsageError
 from ..places import shown
@@ -42,25 +41,24 @@ def open(path: str | os.PathLike[str], key: str | None = None) -> Checkpoint:  #
     return _open_file(path, key, said)
 
 
-def _open_file(path: str, key: str | None, said: str, beside: Iterable[Saved] = ()) -> Checkpoint:
+def _open_file(
+    path: str, key: str | None, said: str, beside: tuple[tuple[Saved, ...], tuple[str, ...]] = ((), ())
+) -> Checkpoint:
+    optimizers, notes = beside
     if is_index(path):
         found, shards = read_index(path, _read_shard)
-        _no_key(key, said)
-        return checkpoint(said, found, shards, optimizers=tuple(beside))
+        return checkpoint(said, found, shards, (*notes, *_no_key(key, said)), optimizers)
     file = File(path)
     try:
         if is_safetensors(file.head(9)):
-            _no_key(key, said)
-            found = read_safetensors(path, file)
-            if not found:
-                raise UsageError(f"{said} holds no tensors")
-            return checkpoint(said, found, [file], optimizers=tuple(beside))
+            return checkpoint(said, read_safetensors(path, file), [file], (*notes, *_no_key(key, said)), optimizers)
         from ._torch import entries, load_torch
 
         tree = load_torch(path, file)
         chosen = choose(tree, key, _is_tensor, said)
-        optimizers = (*saved_optimizers(tree, _shape), *beside)
-        return checkpoint(said, entries(chosen.tensors, file), [file], _said_of(chosen, said), optimizers)
+        optimizers = (*saved_optimizers(tree, _shape), *optimizers)
+        found, notes = entries(chosen.tensors, file), (*notes, *_said_of(chosen, said))
+        return checkpoint(said, found, [file], notes, optimizers, ordered=True)
     except BaseException:
         file.close()
         raise
@@ -74,28 +72,32 @@ def _read_shard(path: str, file: File) -> dict[str, Entry]:
     return entries(choose(load_torch(path, file), None, _is_tensor, file.said).tensors, file)
 
 
-def _beside(folder: str) -> tuple[Saved, ...]:
-    """The optimizer that a Hugging Face trainer saved beside the weights."""
+def _beside(folder: str) -> tuple[tuple[Saved, ...], tuple[str, ...]]:
+    """The optimizer that a Hugging Face trainer saved beside the weights, and what must be said of it.
+
+    The weights are what was asked for: an optimizer that cannot be read is no reason to refuse them.
+    """
     path = os.path.join(folder, "optimizer.pt")
     if not os.path.isfile(path):
-        return ()
+        return (), ()
     from ._torch import load_torch
 
     file = File(path)
     try:
-        return tuple(saved_optimizers(load_torch(path, file), _shape, "optimizer.pt"))
-    except UsageError:
-        return ()  # the weights are what was asked for; an optimizer that cannot be read is no reason to refuse them
+        return tuple(saved_optimizers(load_torch(path, file), _shape, "optimizer.pt")), ()
+    except UsageError as error:
+        return (), (f"the optimizer state was not looked at: {error.message}",)
     finally:
         file.close()
 
 
-def _no_key(key: str | None, said: str) -> None:
-    if key is not None:
-        raise UsageError(
-            f"{said} is of safetensors, which hold one state dict and no keys",
-            hint="`--key` names one of several state dicts in a file of torch.save.",
-        )
+def _no_key(key: str | None, said: str) -> tuple[str, ...]:
+    """What to say of a key for a file that has none: it may be meant for the other side alone."""
+    return (
+        ()
+        if key is None
+        else (f"{said} is of safetensors, which hold one state dict: `--key {key}` says nothing of it",)
+    )
 
 
 def _said_of(chosen: Chosen, said: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The state of an optimizer that a training saved beside its model, and whether it fits the parameters it is loaded onto.
+"""The optimizer state that a training saved beside its model, and whether it fits the parameters it is loaded onto.
 
 `Optimizer.load_state_dict` compares the number of groups and of parameters in each, and nothing else: the state of one
 layer is put on another without a word when the counts agree. Pure; no torch.
@@ -6,6 +6,7 @@ layer is put on another without a word when the counts agree. Pure; no torch.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -42,7 +43,9 @@ def saved_optimizers(tree: Any, shape_of: Callable[[Any], Shape | None], path: s
         if (found := _saved(tree, shape_of, path)) is not None:
             yield found
         return
-    items: Any = tree.items() if isinstance(tree, Mapping) else enumerate(tree) if isinstance(tree, list | tuple) else ()
+    items: Any = (
+        tree.items() if isinstance(tree, Mapping) else enumerate(tree) if isinstance(tree, list | tuple) else ()
+    )
     for key, value in items:
         yield from saved_optimizers(value, shape_of, f"{path}.{key}" if path else str(key))
 
@@ -62,70 +65,86 @@ def _saved(tree: Mapping[str, Any], shape_of: Callable[[Any], Shape | None], pat
 
 
 def _state_shape(state: Any, shape_of: Callable[[Any], Shape | None]) -> Shape | None:
-    """The shape that the parameter's momentum has; counters have none."""
-    if not isinstance(state, Mapping):
+    """The shape that the parameter's momentum has; None for counters, and for moments that are factored or packed."""
+    if not isinstance(state, Mapping) or any("row" in str(key) or "col" in str(key) for key in state):
         return None
-    shapes = [shape for value in state.values() if (shape := shape_of(value))]
-    return max(shapes, key=len, default=None)
+    shapes = {shape for value in state.values() if (shape := shape_of(value))}
+    longest = {shape for shape in shapes if len(shape) == max(map(len, shapes))}
+    return longest.pop() if len(longest) == 1 else None
 
 
-def misfits(saved: Saved, every: Parameters, trainable: Parameters | None, moved: Parameters | None) -> list[str]:
+def misfits(
+    saved: Saved, every: Parameters, trainable: Parameters | None, moved: Parameters | None, *, ordered: bool
+) -> list[str]:
     """Say how a saved optimizer does not fit the parameters that it will be loaded onto; empty when it does.
 
     `every` are the model's parameters, `trainable` those that the spec trains (None: no spec), `moved` those that
-    changed while it ran (None: that is not known of this checkpoint). An optimizer may have been built over either.
+    changed while it ran (None: that is not known of this checkpoint). An optimizer may have been built over any of
+    them. Positions are compared where the parameters are `ordered` as in the model and stand in one group; else it is
+    compared which shapes there are.
     """
     what = f"the optimizer state `{saved.key}`"
     if saved.names:
         return _by_name(saved, what, every, trainable)
+    compare = _first_misfit if ordered and len(saved.groups) == 1 else _odd_shape
     onto = [(trainable, "the spec trains")] if trainable is not None else []
     onto += [(every, "the model has")]
     counted = [(parameters, words) for parameters, words in onto if len(parameters) == saved.count]
-    if not counted:
-        sizes = " and ".join(f"{words} {len(parameters):,}" for parameters, words in onto)
+    fits = [parameters for parameters, _ in counted if compare(saved, parameters) is None]
+    if fits:
+        return _wrong_layer(saved, what, fits[0], moved) if compare is _first_misfit else []
+    if counted:
+        parameters, words = counted[0]
+        told = f"{what} holds {saved.count:,} parameters, as many as {words}, but not the same: "
+        return [told + (compare(saved, parameters) or "") + ". load_state_dict compares only the counts"]
+    if trainable is not None:
         return [
-            f"{what} holds {saved.count:,} parameters, and {sizes}: load_state_dict will refuse it for an optimizer "
-            "over these"
+            f"{what} holds {saved.count:,} parameters, and the spec trains {len(trainable):,} of {len(every):,}: "
+            "load_state_dict will refuse it for an optimizer over either"
         ]
-    fits = [pair for pair in counted if _first_misfit(saved, pair[0]) is None]
-    if not fits:
-        return [_misfit(saved, what, *counted[0])]
-    return _wrong_layer(saved, what, fits[0][0], moved)
+    if moved is not None and len(moved) == saved.count and compare(saved, moved) is None:
+        return []
+    return [
+        f"{what} holds {saved.count:,} parameters and the model {len(every):,}: it can only be loaded into an "
+        "optimizer over as many"
+    ]
 
 
 def _by_name(saved: Saved, what: str, every: Parameters, trainable: Parameters | None) -> list[str]:
     shapes = dict(every)
-    told = []
-    if strange := [name for name in saved.names if name not in shapes]:
-        told.append(f"{what} holds parameters that the model has not: {_some(strange)}")
-    wrong = [n for n, s in zip(saved.names, saved.shapes, strict=True) if s and n in shapes and not _alike(s, shapes[n])]
-    if wrong:
+    strange = [name for name in saved.names if name not in shapes]
+    if len(strange) == saved.count:
+        return []  # they are names of another form than the checkpoint's
+    told = [f"{what} holds parameters that the model has not: {_some(strange)}"] if strange else []
+    held = {name: shape for name, shape in zip(saved.names, saved.shapes, strict=True) if name in shapes}
+    if wrong := [name for name, shape in held.items() if shape and shape != shapes[name]]:
         told.append(f"{what} holds state of another shape than the parameter's for {_some(wrong)}")
-    lacking = [name for name, _ in trainable or () if name not in saved.names]
-    if lacking:
+    if lacking := [name for name, _ in trainable or () if name not in held]:
         told.append(f"{what} holds nothing for {_some(lacking)}, which the spec trains")
     return told
 
 
-def _first_misfit(saved: Saved, parameters: Parameters) -> int | None:
-    pairs = zip(saved.shapes, parameters, strict=True)
-    return next((n for n, (shape, (_, own)) in enumerate(pairs) if shape and not _alike(shape, own)), None)
+def _first_misfit(saved: Saved, parameters: Parameters) -> str | None:
+    """Where a state is of another shape than the parameter at its position, in words."""
+    for at, (shape, (name, own)) in enumerate(zip(saved.shapes, parameters, strict=True)):
+        if shape and shape != own:
+            return (
+                f"its state at position {at} has the shape {_size(shape)}, and the parameter there is {name}, "
+                f"{_size(own)}"
+            )
+    return None
 
 
-def _alike(state: Shape, parameter: Shape) -> bool:
-    """Whether a state of this shape can belong to the parameter: a factored second moment has fewer dimensions."""
-    return state == parameter or len(state) < len(parameter)
-
-
-def _misfit(saved: Saved, what: str, parameters: Parameters, words: str) -> str:
-    at = _first_misfit(saved, parameters)
-    assert at is not None, "asked only where there is one"
-    name, shape = parameters[at]
-    return (
-        f"{what} holds {saved.count:,} parameters, as many as {words}, but not the same: its state at position {at} has "
-        f"the shape {_size(saved.shapes[at] or ())}, and the parameter there is {name}, {_size(shape)}. load_state_dict "
-        "compares only the counts and will put it there without a word"
-    )
+def _odd_shape(saved: Saved, parameters: Parameters) -> str | None:
+    """Which shape its states have more often than the parameters do, in words."""
+    spare = Counter(shape for _, shape in parameters)
+    for shape in saved.shapes:
+        if shape is None:
+            continue
+        if not spare[shape]:
+            return f"more of its states have the shape {_size(shape)} than parameters"
+        spare[shape] -= 1
+    return None
 
 
 def _wrong_layer(saved: Saved, what: str, onto: Parameters, moved: Parameters | None) -> list[str]:

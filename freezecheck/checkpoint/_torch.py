@@ -15,7 +15,7 @@ import torch
 from ..errors import UsageError
 from ..records import Stored
 from ._entry import Entry, Read
-from ._file import File
+from ._file import File, Slice
 from ._zip import data_offsets
 
 _WANTED = re.compile(r"GLOBAL ([\w.]+)")
@@ -84,7 +84,7 @@ def _refused(path: str, file: File, error: pickle.UnpicklingError) -> UsageError
     return UsageError(
         f"{file.said} holds more than tensors: to read it, Python would have to run {named}. Nothing of it was run",
         hint="Where you trust the file, save its tensors alone: `torch.save(model.state_dict(), ...)`, or with "
-        "safetensors.",
+        f"safetensors.{'' if _is_zip(file) else ' A truncated file can look like this too.'}",
     )
 
 
@@ -105,7 +105,7 @@ def _places(tensors: Iterable[torch.Tensor], file: File) -> dict[int, int]:
     if not starts or not _is_zip(file):
         return {}
     try:
-        offsets = set(data_offsets(io.BufferedReader(_Raw(file))).values())
+        offsets = set(data_offsets(io.BufferedReader(Slice(file))).values())
     except (zipfile.BadZipFile, UsageError):
         return {}
     for first in sorted(offsets):
@@ -115,38 +115,9 @@ def _places(tensors: Iterable[torch.Tensor], file: File) -> dict[int, int]:
     return {}
 
 
-class _Raw(io.RawIOBase):
-    """A `File` as Python's own file object, for the zip reader."""
-
-    def __init__(self, file: File) -> None:
-        self._file, self._at = file, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        self._at = offset + (0, self._at, self._file.size)[whence]
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    def readinto(self, into: Any) -> int:
-        view = memoryview(into).cast("B")
-        count = max(min(len(view), self._file.size - self._at), 0)
-        self._file.read(self._at, view[:count])
-        self._at += count
-        return count
-
-
 def _is_plain(tensor: torch.Tensor) -> bool:
     """Whether its elements lie in memory one by one: no meta, sparse, quantised or sharded tensor, no subclass."""
-    return (
-        type(tensor) in _PLAIN and tensor.layout is torch.strided and not (tensor.is_meta or tensor.is_quantized)
-    )
+    return type(tensor) in _PLAIN and tensor.layout is torch.strided and not (tensor.is_meta or tensor.is_quantized)
 
 
 def _identity(name: str, tensor: torch.Tensor) -> tuple[object, ...]:
@@ -167,7 +138,9 @@ def _entry(names: tuple[str, ...], tensor: torch.Tensor, file: File | None, at: 
     nbytes = tensor.numel() * tensor.element_size()
     start = at.get(tensor.untyped_storage().data_ptr())
     if file is not None and start is not None and tensor.is_contiguous():
-        return Entry(names, stored, nbytes, _from_file(file, start + tensor.storage_offset() * tensor.element_size()))
+        return Entry(
+            names, stored, nbytes, _from_file(file, start + int(tensor.storage_offset()) * tensor.element_size())
+        )
     return Entry(names, stored, nbytes, _from_memory(tensor))
 
 

@@ -9,6 +9,7 @@ import click
 
 from .. import __version__
 from .checks import report, verify
+from .diff import diff
 from .exits import ExitCodes
 from .init import init
 from .rule import rule
@@ -24,5 +25,5 @@ def main() -> None:
     """
 
 
-for _command in (report, verify, run, init, rule):
+for _command in (report, verify, run, diff, init, rule):
     main.add_command(_command)

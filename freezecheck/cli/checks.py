@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="What trains and what is frozen, layer by layer.")
-@click.argument("target", required=False)
-@click.option("--spec", metavar="FILE", help="A freeze spec: shows what is expected beside what is.")
+@click.argument("target", required=False, type=click.Path())
+@click.option("--spec", metavar="FILE", type=click.Path(), help="A freeze spec: shows what is expected beside what is.")
 @options(TABLE, MODEL, META, OUTPUT)
 def report(target: str | None, spec: str | None, **given: Any) -> int:
     """Show layer by layer what trains and what is frozen, without a training step.
@@ -34,13 +34,15 @@ def report(target: str | None, spec: str | None, **given: Any) -> int:
 
 
 @click.command(short_help="Train a step; check what moved against the spec.")
-@click.argument("target", required=False)
+@click.argument("target", required=False, type=click.Path())
 @click.option(
     "--spec",
     metavar="FILE",
+    type=click.Path(),
     multiple=True,
     help="The freeze spec; several are checked one after another. [default: freezecheck.toml, else pyproject.toml]",
 )
+@click.option("--phase", metavar="NAME", help="Judge this phase of the spec; those before it are only passed through.")
 @options(MODEL, META, PROBE, JUDGE, TABLE, OUTPUT)
 def verify(target: str | None, spec: tuple[str, ...], **given: Any) -> int:
     """Train a real step and check that exactly what the freeze spec says has moved.
@@ -80,6 +82,7 @@ def _verify(target: str | None, file: str | None, chosen: Options) -> Report:
         select=chosen.select,
         ignore=chosen.ignore,
         fail_on=Severity(chosen.fail_on),
+        phase=chosen.phase,
         memory=chosen.verbose,
         progress=say,
     )

@@ -14,6 +14,7 @@ import click
 
 from ..errors import UsageError
 from .outputs import FormatOption, Wanted, placed, read
+from .rule import codes, matching, unknown
 
 if TYPE_CHECKING:
     from ..render._renderer import Style
@@ -39,6 +40,7 @@ class Options:
     device: str | None = None
     meta: bool = False
     steps: int | None = None
+    phase: str | None = None
     seed: int = 0
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
@@ -100,8 +102,6 @@ def _shape(_: click.Context, __: click.Parameter, value: str | None) -> tuple[in
 
 
 def _codes(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-    from .rule import matching, unknown
-
     given = [code.strip().upper() for value in values for code in value.split(",") if code.strip()]
     for code in given:
         if not matching(code):
@@ -145,8 +145,17 @@ PROBE = (
     click.option("--seed", metavar="N", type=click.IntRange(0), default=0, help="Seed of the probe. [default: 0]"),
 )
 JUDGE = (
-    click.option("--select", metavar="CODES", multiple=True, callback=_codes, help="Only these rules: FZ4,FZ501."),
-    click.option("--ignore", metavar="CODES", multiple=True, callback=_codes, help="Not these rules."),
+    click.option(
+        "--select",
+        metavar="CODES",
+        multiple=True,
+        callback=_codes,
+        shell_complete=codes,
+        help="Only these rules: FZ4,FZ501.",
+    ),
+    click.option(
+        "--ignore", metavar="CODES", multiple=True, callback=_codes, shell_complete=codes, help="Not these rules."
+    ),
     click.option(
         "--fail-on",
         type=click.Choice(["error", "warning", "note"]),

@@ -7,6 +7,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from ..errors import UsageError
 from .output import to_stdout
@@ -15,8 +16,15 @@ if TYPE_CHECKING:
     from ..records import Rule
 
 
+def codes(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Return the codes that begin so, for a shell."""
+    from ..discover import rules
+
+    return [CompletionItem(one.code, help=one.name) for one in rules() if one.code.startswith(incomplete.upper())]
+
+
 @click.command(short_help="Explain a rule, or list them.")
-@click.argument("code", required=False)
+@click.argument("code", required=False, shell_complete=codes)
 @click.option(
     "--json-schema",
     type=click.Choice(["report", "spec"]),

@@ -4,5 +4,6 @@ from .declared import Declared, declared, of_shape, said_of
 from .explain import explain_shape_failure
 from .found import Found
 from .infer import infer
+from .placed import on_device
 
-__all__ = ["Declared", "Found", "declared", "explain_shape_failure", "infer", "of_shape", "said_of"]
+__all__ = ["Declared", "Found", "declared", "explain_shape_failure", "infer", "of_shape", "on_device", "said_of"]

@@ -61,8 +61,9 @@ def _ways(model: nn.Module, batch: int) -> Iterator[Callable[[], dict[str, Tenso
         for length in dict.fromkeys((_length(config), _positions(config))):
             if not length or length > _LONGEST or (length != _length(config) and "input_ids" not in wanted):
                 continue
-            keys = [*wanted, *(["decoder_input_ids"] if decoder and "decoder_input_ids" not in wanted else [])]
-            yield lambda keys=keys, length=length: {key: draw[key](length) for key in keys}  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+            # Some models make the decoder's input of the encoder's, and refuse another one.
+            for keys in [[*wanted, "decoder_input_ids"], wanted] if decoder else [wanted]:
+                yield lambda keys=keys, length=length: {key: draw[key](length) for key in keys}  # type: ignore[misc]  # mypy cannot infer a lambda with a default
 
 
 def _drawers(config: Any, batch: int) -> dict[str, Callable[[int], Tensor]]:

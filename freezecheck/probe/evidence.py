@@ -40,23 +40,35 @@ class Evidence:
         """Whether a parameter has yet to get a gradient that is not zero."""
         return self.gradients.get(name, Gradient.NONE) in _ASLEEP
 
-    def note_gradients(self) -> None:
-        """Look at every `.grad` as it is now, and keep the strongest seen."""
+    def note_gradients(self, *, final: bool = True) -> None:
+        """Look at every `.grad` as it is now, and keep the strongest seen.
+
+        Before it is `final` (it is still scaled, and may be dropped with its infinities) only whether one arrived
+        counts.
+        """
         for name, parameter in self.parameters.items():
-            if not parameter.requires_grad:
+            if not parameter.requires_grad or not (final or self.asleep(name)):
                 continue
             seen = Gradient.NONE
             if parameter.grad is not None:
                 seen, largest = strength_of(parameter.grad)
+                if not final and seen is Gradient.NONFINITE:
+                    seen, largest = Gradient.NONZERO, None
                 if largest is not None:
                     self.gradient_max[name] = max(self.gradient_max.get(name, 0.0), largest)
             self.gradients[name] = max(self.gradients.get(name, Gradient.NONE), seen, key=_STRENGTH.index)
 
     def note_backward(
-        self, trace: Trace, loss: torch.Tensor, returned: Mapping[int, list[Cut]], leaves: Sequence[torch.Tensor]
+        self,
+        trace: Trace,
+        loss: torch.Tensor,
+        returned: Mapping[int, list[Cut]],
+        leaves: Sequence[torch.Tensor],
+        *,
+        final: bool = True,
     ) -> None:
-        """Note what one backward pass from `loss` did; `leaves` are those of its graph."""
-        self.note_gradients()
+        """Note what one backward pass from `loss` did; `leaves` are those of its graph, `final` as above."""
+        self.note_gradients(final=final)
         for name, parameter in self.parameters.items():
             if parameter.requires_grad and self.gradients[name] in _ASLEEP:
                 flat = self.gradients[name] is Gradient.ZERO
@@ -74,6 +86,10 @@ class Evidence:
         """Note which parameters the forward used, and what was written in place."""
         self.used |= {self.names[id(p)] for p in trace.flow.decode(trace.flow.used) if id(p) in self.names}
         self.wasted |= {self.names[key] for key in trace.wasted if key in self.names}
+        self.note_writes(trace)
+
+    def note_writes(self, trace: Trace) -> None:
+        """Note what was written in place."""
         for key, writes in trace.writes.items():
             name = self.names.get(key)
             if name is not None:

@@ -11,8 +11,10 @@ import torch
 
 from ..places import library_location, location_in, user_location
 from ..records import Cut, Location
+from .flow import tensors_in
 from .graph import leaves_of
-from .trace import Trace, tensors_in
+from .trace import Trace
+from .transforms import following_transforms
 
 
 @contextmanager
@@ -32,7 +34,8 @@ def following_functions(trace: Trace) -> Iterator[None]:
     base.apply = classmethod(followed_apply)
     parameter.__new__ = staticmethod(followed_new)  # type: ignore[method-assign]  # put back below
     try:
-        yield
+        with following_transforms(trace.flow):
+            yield
     finally:
         base.apply = apply
         parameter.__new__ = new  # type: ignore[method-assign]  # as it was

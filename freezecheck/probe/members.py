@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from types import CodeType
 from typing import Any
 
 import torch
 
-from ..records import Foreign, Membership
+from ..places import kind, location_in
+from ..records import Foreign, Location, Membership
 
 _DEFAULT_LR = 0.01
 
@@ -46,11 +49,37 @@ def memberships(
         for tensor in group["params"]:
             name = names.get(id(tensor))
             if name is not None:
-                places.setdefault(name, []).append(member)
+                state = () if tensor.requires_grad else _remembered(optimizers[optimizer], tensor)
+                places.setdefault(name, []).append(replace(member, state=state) if state else member)
             else:
                 dtype = str(tensor.dtype).removeprefix("torch.")
                 foreign.append((Foreign(optimizer, index, tuple(tensor.shape), dtype), tensor))
     return {name: tuple(found) for name, found in places.items()}, foreign
+
+
+def _remembered(optimizer: Any, tensor: torch.Tensor) -> tuple[str, ...]:
+    """Names of the tensors of a tensor's shape that an optimizer keeps for it and that would still carry it on."""
+    kept = getattr(optimizer, "state", {}).get(tensor, {})
+    return tuple(
+        str(key)
+        for key, value in (kept.items() if isinstance(kept, Mapping) else ())
+        if isinstance(value, torch.Tensor) and value.shape == tensor.shape and not value.is_meta and bool(value.any())
+    )
+
+
+def hooks_on(parameters: Mapping[str, torch.Tensor]) -> dict[str, Location | None]:
+    """By name, the parameters on whose gradient a hook stands, and where the hook is defined if that is Python's."""
+    found: dict[str, Location | None] = {}
+    for name, parameter in parameters.items():
+        for attribute in ("_backward_hooks", "_post_accumulate_grad_hooks"):
+            for hook in (getattr(parameter, attribute, None) or {}).values():
+                found[name] = _defined_at(hook) or found.get(name)
+    return found
+
+
+def _defined_at(function: Any) -> Location | None:
+    code = getattr(function, "__code__", None)
+    return location_in(code) if isinstance(code, CodeType) and kind(code.co_filename) == "user" else None
 
 
 def _number(value: Any) -> float:

@@ -13,9 +13,9 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from ..errors import ProbeError
 from ..guard import users_code
 from .describe import Anatomy
+from .flow import storage_of
 from .loss import default_loss
 from .step import eager
-from .trace import storage_of
 
 if TYPE_CHECKING:
     from ..subject import Subject

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..errors import ProbeError
+from ..errors import FreezecheckError, ProbeError
 from ..guard import users_code
 from ..records import (
     Conditions,
@@ -24,14 +24,17 @@ from ..records import (
     Update,
 )
 from ..subject import Subject
+from .chance import look_without_chance, skipped
 from .describe import Anatomy, gradient_in
 from .evidence import Evidence
+from .failure import failed
+from .flow import tensors_in
 from .functions import NoneReturned, following_functions
 from .graph import leaves_and_functions
 from .loss import default_loss, require_scalar
-from .members import default_optimizers, groups_of, memberships, needs_closure, warm_up
+from .members import default_optimizers, groups_of, hooks_on, memberships, needs_closure, warm_up
 from .rows import RowEvidence
-from .trace import Trace, tensors_in
+from .trace import Trace
 from .update import lost_update
 
 if TYPE_CHECKING:
@@ -85,6 +88,7 @@ class Probe:
         self.updates: dict[str, Update] = {}
         self.foreign: list[tuple[Foreign, torch.Tensor]] = []
         self.by_chance: frozenset[str] = frozenset()
+        self.not_chosen: frozenset[str] = frozenset()
         self.said: list[str] = []
 
     # ------------------------------------------------------------ before the first step
@@ -115,7 +119,7 @@ class Probe:
         """Run one forward, loss, backward and optimizer step, and note the gradients."""
         self.taken += 1
         self._clear()
-        loss = self._backward()
+        loss = self._backward(Trace(self.trainable.values(), self.anatomy.tensors.values(), self.ground.keep))
         if loss.requires_grad:
             self._optimize()
 
@@ -125,16 +129,15 @@ class Probe:
         for parameter in self.trainable.values():
             parameter.grad = None
 
-    def _backward(self) -> torch.Tensor:
+    def _backward(self, trace: Trace) -> torch.Tensor:
         make = self.subject.make_inputs
         assert make is not None, "the caller infers the inputs"
-        trace = Trace(self.trainable.values(), self.parameters.values(), self.ground.keep)
         with users_code("making the inputs", ProbeError):
             inputs = make()
         for tensor in tensors_in((inputs,), {}):
             trace.flow.put(tensor, 0, 0)
         with self._running("the forward and the loss", trace), following_functions(trace):
-            loss = require_scalar(self._compute(inputs))
+            loss = require_scalar(self._computed(inputs))
         trace.phase = "backward"
         if not loss.requires_grad:
             self.evidence.note_backward(trace, loss, {}, [])
@@ -156,6 +159,14 @@ class Probe:
             return self.subject.run_loss(inputs)
         return default_loss(self.subject.model, inputs, self.seed + self.taken)
 
+    def _computed(self, inputs: Any) -> Any:
+        try:
+            return self._compute(inputs)
+        except FreezecheckError:
+            raise
+        except Exception as error:
+            raise failed(self.subject, inputs, "the forward and the loss", error) from error
+
     @contextmanager
     def _running(self, doing: str, trace: Trace) -> Iterator[None]:
         with ExitStack() as stack:
@@ -166,12 +177,13 @@ class Probe:
             yield
 
     def _optimize(self) -> None:
-        trace = Trace((), self.parameters.values(), self.ground.keep)
+        trace = Trace((), self.anatomy.tensors.values(), self.ground.keep)
         trace.phase = "step"
         for optimizer in self.optimizers:
             arguments: tuple[Any, ...] = (self._closure,) if needs_closure(optimizer) else ()
             with self._running("the optimizer's step", trace):
                 optimizer.step(*arguments)
+        self.evidence.note_writes(trace)
 
     def _closure(self) -> torch.Tensor:
         """Clear, run and backpropagate once more: what LBFGS asks of a training loop."""
@@ -198,25 +210,16 @@ class Probe:
     def _moves(self, name: str) -> bool:
         return any(member.lr for member in self.memberships[name])
 
-    def look_without_chance(self) -> None:
-        """Look once more with dropout and its kin switched off, when something is still asleep.
-
-        Stochastic depth may leave a layer out of every step: what then gets its gradient was asleep by chance.
-        """
-        quiet = [m for m in self.anatomy.modules.values() if m.training and _is_chance(m)]
-        wanted = [n for n in self.trainable if self.plan.expected.get(n) is Expected.TRAINABLE]
-        asleep = [n for n in wanted if self.evidence.asleep(n)]
-        if not quiet or not asleep:
-            return
-        for module in quiet:
-            module.eval()
+    def look(self, trace: Trace) -> None:
+        """Run forward and backward once more, and let no optimizer step."""
         self._clear()
-        self._backward()
-        for module in quiet:
-            module.train()
-        self.by_chance = frozenset(n for n in asleep if not self.evidence.asleep(n))
+        self._backward(trace)
+
+    def look_without_chance(self) -> None:
+        """Look once more where something is asleep for no reason that was seen."""
+        self.by_chance, self.not_chosen = look_without_chance(self)
         if self.by_chance:
-            self.said.append(f"{len(self.by_chance)} tensors got their gradient only with dropout layers switched off")
+            self.said.append(f"{len(self.by_chance)} tensors got their gradient only in a further look without dropout")
 
     # ------------------------------------------------------------ what was seen
 
@@ -228,25 +231,27 @@ class Probe:
                     self.moved[name] = self.ground.change(tensor, self.anatomy.now(name))
             self._explain_unmoved()
         self.rows.compare()
-        moved = {n: m for n, m in self.moved.items() if n not in self.by_chance or m[0]}
+        unjudged = self.by_chance | self.not_chosen
+        moved = {n: m for n, m in self.moved.items() if n not in unjudged or m[0]}
         foreign = tuple(
             replace(f, gradient=t.grad is not None or id(t) in self.evidence.reached) for f, t in self.foreign
         )
-        hooked = {n for n, p in self.trainable.items() if getattr(p, "_backward_hooks", None)}
+        hooks = hooks_on(self.trainable)
         missing = {}
         if self.subject.optimizers is None:
             missing[Need.OPTIMIZER] = "no optimizer was given: define build_optimizer(model), or name one in the spec"
         if self.meta:
             missing[Need.VALUES] = "the meta device holds no values: what moved and what is zero cannot be seen"
         return Observation(
-            gradients=self.evidence.gradients,
+            gradients={n: g for n, g in self.evidence.gradients.items() if n not in self.not_chosen},
             gradient_max=self.evidence.gradient_max,
             moved=moved,
             used=frozenset(self.evidence.used),
             cuts=self.evidence.cuts,
             writes=self.evidence.writes,
             updates=self.updates,
-            gradient_hooks=frozenset(hooked),
+            gradient_hooks=frozenset(hooks),
+            hooked_at={name: location for name, location in hooks.items() if location is not None},
             frozen_rows=self.rows.frozen,
             trainable_rows=self.rows.trainable,
             wasted=frozenset(self.evidence.wasted),
@@ -257,7 +262,7 @@ class Probe:
             leaves=tuple(self.evidence.leaves.values()),
             loss=self.evidence.loss,
             conditions=self._conditions(),
-            skipped=(*self.subject.skipped, *self.rows.skipped),
+            skipped=(*self.subject.skipped, *self.rows.skipped, *skipped(self.not_chosen)),
             missing=missing,
         )
 
@@ -283,11 +288,6 @@ class Probe:
             loss=self.subject.loss_said or "a seeded random projection of the outputs",
             steps=self.taken,
         )
-
-
-def _is_chance(module: torch.nn.Module) -> bool:
-    name = type(module).__name__.lower()
-    return "drop" in name or "stochasticdepth" in name
 
 
 def seed_everything(seed: int) -> None:

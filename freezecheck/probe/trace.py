@@ -14,19 +14,19 @@ from __future__ import annotations
 
 import os
 import sys
-import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
 from ..places import library_location, user_location
 from ..records import Cut, Location, Write
-from .graph import leaves_of
+from .flow import Flow, alive, tensors_in
 from .operations import Effect, call_words, effect_of, is_flat, opens_memory, reason_of, written_by
+from .writes import Phase, Writes
 
 
 @dataclass
@@ -39,72 +39,6 @@ class FoundCut:
     """Its derivative is zero: the gradient arrives, and is zero."""
     region: int = -1
     """The stretch without gradient recording that it belongs to; cuts of one stretch are one."""
-
-
-class Flow:
-    """Per tensor, the parameters upstream and the cuts upstream, as bit sets. Holds no activation alive."""
-
-    def __init__(self, parameters: Iterable[torch.Tensor] | None) -> None:
-        """Follow these parameters; with None, every `nn.Parameter` that requires grad, from when it is first used."""
-        self._open = parameters is None
-        self._followed = list(parameters or ())
-        self._bits = {id(p): 1 << i for i, p in enumerate(self._followed)}
-        self._state: dict[int, tuple[weakref.ref[Any], int, int]] = {}
-        self.used = 0
-
-    def bit(self, parameter: torch.Tensor) -> int:
-        """Return the bit of a followed parameter, 0 for any other tensor."""
-        return self._bits.get(id(parameter), 0)
-
-    def of(self, tensor: torch.Tensor) -> tuple[int, int]:
-        """Return (parameters, cuts) upstream of a tensor."""
-        bit = self._bits.get(id(tensor))
-        if bit is not None:
-            self.used |= bit
-            return bit, 0
-        entry = self._state.get(id(tensor))
-        if entry is not None and entry[0]() is tensor:
-            return entry[1], entry[2]
-        if not tensor.requires_grad:
-            return 0, 0
-        if tensor.grad_fn is not None:
-            return self._from_graph(tensor), 0
-        return self._follow(tensor) if self._open and isinstance(tensor, torch.nn.Parameter) else 0, 0
-
-    def _follow(self, parameter: torch.Tensor) -> int:
-        bit = self._bits[id(parameter)] = 1 << len(self._followed)
-        self._followed.append(parameter)
-        self.used |= bit
-        return bit
-
-    def known(self, tensor: torch.Tensor) -> bool:
-        """Whether the flow has seen where this tensor comes from."""
-        entry = self._state.get(id(tensor))
-        return id(tensor) in self._bits or (entry is not None and entry[0]() is tensor)
-
-    def put(self, tensor: torch.Tensor, upstream: int, cuts: int) -> None:
-        """Note what is upstream of a tensor."""
-        if id(tensor) not in self._bits:
-            self._state[id(tensor)] = (weakref.ref(tensor), upstream, cuts)
-
-    def _from_graph(self, tensor: torch.Tensor) -> int:
-        upstream = 0
-        for leaf in leaves_of(tensor.grad_fn):
-            bit = self._bits.get(id(leaf))
-            if bit is None and self._open and isinstance(leaf, torch.nn.Parameter):
-                bit = self._follow(leaf)
-            upstream |= bit or 0
-        self.used |= upstream
-        self.put(tensor, upstream, 0)
-        return upstream
-
-    def decode(self, bits: int) -> list[torch.Tensor]:
-        """Return the parameters in a bit set."""
-        return [parameter for i, parameter in enumerate(self._followed) if bits >> i & 1]
-
-    def forget(self) -> None:
-        """Begin a new step: what was upstream of the old activations no longer matters."""
-        self._state.clear()
 
 
 class Trace(TorchFunctionMode):
@@ -123,19 +57,15 @@ class Trace(TorchFunctionMode):
         super().__init__()
         self.flow = Flow(trainable)
         self.cuts: list[FoundCut] = []
-        self.writes: dict[int, list[Write]] = {}
-        """By identity of the tensor written."""
+        self._writes = Writes(before_write)
+        self._writes.watch(watched)
         self.wasted: set[int] = set()
         """Identities of frozen weights through which a backward runs in vain."""
         self.functions: list[tuple[Any, Location | None]] = []
         """The graph node of each custom function's result, and the line that called it."""
         self.made: list[torch.Tensor] = []
         """Parameters that the forward itself made."""
-        self.phase: Literal["forward", "backward", "step"] = "forward"
-        self._watched: dict[int, list[torch.Tensor]] = {}
-        self._ids: set[int] = set()
-        self.watch(watched)
-        self._before_write = before_write
+        self.phase: Phase = "forward"
         self._stopped = False
         self._region, self._mode = 0, (True, False)
         self._entered: list[Location | None] = []
@@ -148,10 +78,7 @@ class Trace(TorchFunctionMode):
 
     def watch(self, tensors: Iterable[torch.Tensor]) -> None:
         """Note writes to these tensors too, from now on."""
-        for tensor in tensors:
-            if id(tensor) not in self._ids:
-                self._ids.add(id(tensor))
-                self._watched.setdefault(storage_of(tensor), []).append(tensor)
+        self._writes.watch(tensors)
 
     def forget(self) -> None:
         """Begin a new step: let go of what the last one left."""
@@ -181,14 +108,14 @@ class Trace(TorchFunctionMode):
         effect = effect_of(func)
         if effect is Effect.IGNORED:
             if opens_memory(func):
-                self._note_writes(func, [a for a in args[:1] if isinstance(a, torch.Tensor)], certain=False)
+                self._writes.note_opening(func, tensors_in(args[:1], {}), self.phase)
             return func(*args, **kwargs)
         if effect is Effect.FLAG:
             if self.on_flag is not None:
                 self.on_flag(args[0], bool(args[1] if len(args) > 1 else kwargs.get("requires_grad", True)))
             return func(*args, **kwargs)
         if self.phase != "forward":
-            self._note_writes(func, written_by(func, args, kwargs))
+            self._writes.note(func, written_by(func, args, kwargs), self.phase)
             return func(*args, **kwargs)
         if effect is Effect.GRAD_MODE:
             self._switch(bool(args[0]))
@@ -201,13 +128,15 @@ class Trace(TorchFunctionMode):
         for tensor in inputs:
             above, lost = self._of(tensor)
             upstream, cuts = upstream | above, cuts | lost
-            live = live or (tensor.requires_grad and above != 0) or (self.simulated is not None and above != 0)
+            live = live or (above != 0 and (self.simulated is not None or alive(tensor)))
         if self._escaped:
             above, lost = self._returning(effect, args, kwargs)
             upstream, cuts = upstream | above, cuts | lost
         written = written_by(func, args, kwargs)
-        if written or opens_memory(func):
-            self._note_writes(func, written or inputs[:1], certain=bool(written))
+        if written:
+            self._writes.note(func, written, self.phase)
+        elif opens_memory(func):
+            self._writes.note_opening(func, inputs[:1], self.phase)
         result = func(*args, **kwargs)
         if not upstream:
             self._note_waste(inputs, result)
@@ -221,7 +150,7 @@ class Trace(TorchFunctionMode):
 
     def _of(self, tensor: torch.Tensor) -> tuple[int, int]:
         upstream, cuts = self.flow.of(tensor)
-        if self._pending[0] and not upstream and not tensor.requires_grad and id(tensor) not in self._ids:
+        if self._pending[0] and not upstream and not tensor.requires_grad and id(tensor) not in self._writes.ids:
             # Made outside the mode's sight (`from_numpy`, `torch.Tensor(list)`) after data had left torch.
             return (upstream, cuts) if self.flow.known(tensor) else self._pending
         return upstream, cuts
@@ -232,10 +161,10 @@ class Trace(TorchFunctionMode):
         self, func: Any, effect: Effect, output: torch.Tensor, upstream: int, cuts: int, live: bool
     ) -> None:
         recording, inference = self._modes()
-        alive = output.requires_grad if self.simulated is None else recording and _can_carry(output)
+        carries = alive(output) if self.simulated is None else recording and _can_carry(output)
         if effect is Effect.CUTS:
-            alive = False
-        if alive:
+            carries = False
+        if carries:
             if live and is_flat(func):
                 cuts |= self._cut(func, output, upstream, flat=True)
         elif live or self._would_cut(effect, recording and not inference, cuts):
@@ -332,31 +261,17 @@ class Trace(TorchFunctionMode):
             return self._pending
         return upstream, cuts
 
-    # ------------------------------------------------------------ writes
+    # ------------------------------------------------------------ writes and waste
 
-    def _note_writes(self, func: Any, written: Iterable[torch.Tensor], *, certain: bool = True) -> None:
-        for tensor in written:
-            for watched in self._watched.get(storage_of(tensor), ()):
-                if self._before_write is not None:
-                    self._before_write(watched)
-                if certain or effect_of(func) is not Effect.IGNORED:
-                    write = Write(call_words(func), user_location(sys._getframe(2)), self.phase)
-                    seen = self.writes.setdefault(id(watched), [])
-                    if write not in seen:
-                        seen.append(write)
+    @property
+    def writes(self) -> dict[int, list[Write]]:
+        """What was written in place, by identity of the tensor written."""
+        return self._writes.seen
 
     def _note_waste(self, inputs: list[torch.Tensor], result: Any) -> None:
         """Note frozen weights through which a backward will run although nothing trainable lies below them."""
         if any(t.requires_grad for t in inputs) and any(t.requires_grad for t in tensors_in((result,), {})):
-            self.wasted.update(id(t) for t in inputs if id(t) in self._ids and not t.requires_grad)
-
-
-def storage_of(tensor: torch.Tensor) -> int:
-    """Return the identity of a tensor's memory, which aliases share (also on meta, where addresses are all 0)."""
-    try:
-        return int(tensor.untyped_storage()._cdata)
-    except (RuntimeError, NotImplementedError, AttributeError):
-        return -id(tensor)  # sparse and wrapped tensors have no storage of their own
+            self.wasted.update(id(t) for t in inputs if id(t) in self._writes.ids and not t.requires_grad)
 
 
 def _from_checkpoint(frame: FrameType | None) -> bool:
@@ -368,14 +283,3 @@ def _from_checkpoint(frame: FrameType | None) -> bool:
 
 def _can_carry(tensor: torch.Tensor) -> bool:
     return tensor.is_floating_point() or tensor.is_complex()
-
-
-def tensors_in(args: Any, kwargs: Mapping[str, Any]) -> Iterator[torch.Tensor]:
-    """Yield the tensors among arguments, also inside of lists, tuples and dicts."""
-    for value in (*args, *kwargs.values()):
-        if isinstance(value, torch.Tensor):
-            yield value
-        elif isinstance(value, (list, tuple)):
-            yield from tensors_in(value, {})
-        elif isinstance(value, dict):
-            yield from tensors_in((), value)

@@ -68,12 +68,20 @@ class Ground:
         held = self._held.get(id(tensor))
         return held.base.copy if held is not None else None
 
-    def settle(self) -> None:
+    def settle(self, model: nn.Module | None = None) -> None:
         """Measure change from here on: after lazy layers came to life, and at the start of each further phase.
 
-        What requires grad by now is copied. What is put back at the end stays what it was when the check began.
+        What requires grad by now is copied, and what `model` has got since (a new head) is watched too. What is put
+        back at the end stays what it was when the check began.
         """
         with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
+            known = set(self._held)
+            if model is not None:
+                for name, parameter in model.named_parameters():
+                    self._hold(name, parameter, state=False)
+                for name, buffer in model.named_buffers():
+                    self._hold(name, buffer, state=True)
+            self._take([(held, held.content) for key, held in self._held.items() if key not in known])
             for held in self._held.values():
                 if held.tensor.requires_grad and held.leaf:
                     self._keep(held)
@@ -133,7 +141,9 @@ class Ground:
         """
         failures: list[str] = []
         interrupted: BaseException | None = None
-        everything: Iterator[Record] = chain(self._records, self._held.values(), self._generators)
+        # The last met first: a parameter that a phase put in another's place may lie in the same memory.
+        held = reversed(self._held.values())
+        everything: Iterator[Record] = chain(self._records, held, self._generators)
         with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
             for record in everything:
                 try:

@@ -42,6 +42,8 @@ class Facts:
     """Where its requires_grad was changed between set-up and step."""
     gradient_hook: bool = False
     """A hook of the user's stands on its gradient."""
+    hooked_at: Location | None = None
+    """Where that hook is defined."""
     frozen_rows: RowsSeen | None = None
     """Of a partly trained parameter, the rows that are expected frozen."""
     trainable_rows: RowsSeen | None = None

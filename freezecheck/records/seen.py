@@ -23,6 +23,8 @@ class Membership:
     weight_decay: float = 0.0
     momentum: float = 0.0
     """Momentum, or the first beta of an Adam."""
+    state: tuple[str, ...] = ()
+    """What the optimizer remembers of a frozen tensor that is not all zero, such as `momentum_buffer`, `exp_avg`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,8 @@ class Conditions:
     """Names of the phases that ran, in order; empty where the spec has none."""
     pretrained: str = ""
     """The checkpoint that frozen tensors were compared with, as the user would type it; empty when there was none."""
+    pretrained_notes: tuple[str, ...] = ()
+    """How it was read: which of several state dicts was taken."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +166,8 @@ class Observation:
     updates: Mapping[str, Update] = field(default_factory=dict)
     flipped: Mapping[str, Location] = field(default_factory=dict)
     gradient_hooks: frozenset[str] = frozenset()
+    hooked_at: Mapping[str, Location] = field(default_factory=dict)
+    """Where the functions of those hooks are defined, as far as they are the user's."""
     frozen_rows: Mapping[str, RowsSeen] = field(default_factory=dict)
     """Of each parameter in `Plan.rows`, the rows that are expected frozen."""
     trainable_rows: Mapping[str, RowsSeen] = field(default_factory=dict)
@@ -170,6 +176,8 @@ class Observation:
     wasted: frozenset[str] = frozenset()
     modes: Mapping[str, bool] = field(default_factory=dict)
     """Each layer's mode while training."""
+    watched: bool = False
+    """Whether a real training was watched, and the history of its flags with it."""
     saved_bytes: Mapping[str, int] = field(default_factory=dict)
     """By layer, the bytes of activations kept for the backward pass; empty where that was not measured."""
     memberships: Mapping[str, tuple[Membership, ...]] = field(default_factory=dict)

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 
 from ..records import Case
 from ._layers import LayerTable, Row
-from ._paint import COLOR_OF, paint, printable, shortened
+from ._paint import COLOR_OF, columns_of, paint, printable, shortened
 from ._renderer import Style
 from ._words import count, in_bytes, share, ties, totals
 
 _GAP = 2
-"""Spaces between two columns; tabulate also leaves as many in a column beside its head."""
-_SHORT_TYPE, _SHORT_NAME = 10, 20
+"""Spaces between two columns."""
+_SHORT_TYPE, _SHORT_NAME = 10, 12
 """What is left at least of a class's and of a layer's name that is too long."""
 
 KEPT = "kept"
@@ -106,7 +106,7 @@ def _percent(row: Row) -> str:
 
 
 def _widths(lines: Sequence[dict[str, str]]) -> dict[str, int]:
-    return {head: max(len(head) + _GAP, *(len(line[head]) for line in lines)) for head in lines[0]}
+    return {head: max(columns_of(line[head]) for line in lines) for head in lines[0]}
 
 
 def _width(lines: Sequence[dict[str, str]]) -> int:
@@ -115,12 +115,13 @@ def _width(lines: Sequence[dict[str, str]]) -> int:
 
 
 def _fit(lines: Sequence[dict[str, str]], width: int) -> None:
-    """Narrow the table in place: cut long types, then do without types, then cut long names, each only if need be."""
+    """Narrow the table in place, each only if need be: cut long types, do without types, without %, cut long names."""
     if (excess := _width(lines) - width) > 0:
         _shorten(lines, "type", max(_widths(lines)["type"] - excess, _SHORT_TYPE))
-    if _width(lines) > width:
-        for line in lines:
-            del line["type"]
+    for head in ("type", "%"):
+        if _width(lines) > width:
+            for line in lines:
+                del line[head]
     if (excess := _width(lines) - width) > 0:
         _shorten(lines, "layer", max(_widths(lines)["layer"] - excess, _SHORT_NAME))
 
@@ -134,7 +135,9 @@ def layer_notes(case: Case, rows: Sequence[Row], hidden: int) -> list[str]:
     """Say below the table what its marks mean and what it does not show."""
     notes = []
     if any(row.wrong for row in rows):
-        notes.append("! its requires_grad flags are not what the spec says")
+        compared = "between the two it changed, or stayed, against what the spec says"
+        flags = "its requires_grad flags are not what the spec says"
+        notes.append(f"! {flags if case.comparison is None else compared}")
     if any(row.drifts for row in rows):
         notes.append("* in this mode its buffers (BatchNorm statistics and the like) still move, although it is frozen")
     if any(row.held_by for row in rows) and not held_otherwise(rows):
@@ -153,10 +156,11 @@ def tensor_line(case: Case) -> str:
     seen = totals(case)
     if not case.facts:
         return "the model has no parameters and no buffers"
+    moved, still = ("trainable", "frozen") if case.comparison is None else ("changed", "unchanged")
     return ", ".join(
         (
-            count(seen.trainable_tensors, "trainable tensor"),
-            count(seen.frozen_tensors, "frozen tensor"),
+            count(seen.trainable_tensors, f"{moved} tensor"),
+            count(seen.frozen_tensors, f"{still} tensor"),
             count(seen.buffers, "buffer"),
         )
     )

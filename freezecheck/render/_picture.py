@@ -13,8 +13,9 @@ from functools import cached_property
 from ..records import Case, Expected, Facts, Finding, Gradient, LayerFacts, Report, Severity
 from ._paint import printable
 from ._picture_findings import Subjects, subjects
+from ._words import in_bytes
 
-MOST_CHILDREN = 48
+MOST_CHILDREN = 40
 """A layer with more children than this gets a level of groups in between, so that no column has thousands of boxes."""
 _GROUPS = 32
 
@@ -51,9 +52,13 @@ class Box:
     gradient_max: float | None = None
     """Largest absolute element of any gradient in it."""
     change: float | None = None
-    """Largest change of any floating element in it, parameters and buffers."""
+    """Largest change of any floating element of its parameters."""
+    drift: float | None = None
+    """Largest change of any floating element of its buffers."""
     mode: str = ""
     held_by: str = ""
+    saved: str = ""
+    """How much it keeps for the backward pass; empty where that was not measured."""
 
 
 def does(facts: Facts) -> str:
@@ -78,7 +83,7 @@ def trouble(facts: Facts, finding: Finding) -> str:
     """Say in a few words what is wrong with a tensor that a finding names."""
     done = does(facts)
     if facts.frozen_rows is None and facts.expected is Expected.FROZEN and facts.is_buffer and facts.moved:
-        return "should stay, but moves"
+        return "buffer should stay, but moves"
     if facts.frozen_rows is None and facts.expected is Expected.FROZEN and done == "trainable":
         return "should be frozen, but trains"
     if facts.expected is Expected.TRAINABLE and done == "frozen":
@@ -104,6 +109,11 @@ class Picture:
     def has_mistakes(self) -> bool:
         """Whether any box is wrong."""
         return any(box.wrong for box in self.boxes)
+
+    @property
+    def has_measures(self) -> bool:
+        """Whether a gradient or a change of any tensor is known."""
+        return any(f.gradient is not None or f.max_abs_change is not None for f in self.case.facts)
 
     @property
     def hidden(self) -> int:
@@ -167,6 +177,7 @@ class Picture:
             box.type = printable(layer.layer.type)
             box.mode = _mode(layer)
             box.held_by = layer.held_by or ""
+            box.saved = in_bytes(layer.saved_bytes)
         if (finding := self._gravest.get(path)) is not None:
             self._blame(box, finding, finding.name.replace("-", " "))
         return box
@@ -179,7 +190,8 @@ class Picture:
         box.trained = box.size if box.state == "trainable" else 0
         box.expected = meant(facts)
         box.gradient, box.gradient_max = facts.gradient, facts.gradient_max
-        box.change = facts.max_abs_change if facts.tensor.differentiable else None
+        change = facts.max_abs_change if facts.tensor.differentiable else None
+        box.change, box.drift = (None, change) if facts.is_buffer else (change, None)
         if (finding := self._gravest.get(facts.name)) is not None:
             self._blame(box, finding, trouble(facts, finding))
         self.of_path[name] = self._add(box)
@@ -230,6 +242,7 @@ class Picture:
         box.gradient = max((one.gradient for one in inside if one.gradient), key=list(Gradient).index, default=None)
         box.gradient_max = _largest(one.gradient_max for one in inside)
         box.change = _largest(one.change for one in inside)
+        box.drift = _largest(one.drift for one in inside)
         wrong = [one for one in inside if one.wrong]
         leaf = all(one.kind == "tensor" for one in inside)
         if wrong and not box.wrong and (leaf or len(wrong) == len(inside)):

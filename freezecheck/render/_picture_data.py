@@ -46,6 +46,7 @@ def _boxes(boxes: Sequence[Box]) -> dict[str, Json]:
         "gradient": lambda box: box.gradient.value if box.gradient else None,
         "mode": lambda box: box.mode,
         "heldBy": lambda box: box.held_by,
+        "saved": lambda box: box.saved,
     }
     numbers: dict[str, list[Json]] = {
         "parent": [box.parent for box in boxes],
@@ -56,6 +57,7 @@ def _boxes(boxes: Sequence[Box]) -> dict[str, Json]:
         "problems": [box.problems for box in boxes],
         "gradientMax": [_number(box.gradient_max) for box in boxes],
         "change": [_number(box.change) for box in boxes],
+        "drift": [_number(box.drift) for box in boxes],
     }
     return {name: _coded(word(box) for box in boxes) for name, word in words.items()} | numbers
 
@@ -65,7 +67,9 @@ def _tensors(case: Case, picture: Picture) -> dict[str, Json]:
     places = [f.memberships[0] if f.memberships else None for f in facts]
     return {
         "box": [picture.of_path[f.name] for f in facts],
-        "aliases": {str(n): [printable(name) for name in f.tensor.aliases] for n, f in enumerate(facts) if f.tensor.aliases},
+        "aliases": {
+            str(n): [printable(name) for name in f.tensor.aliases] for n, f in enumerate(facts) if f.tensor.aliases
+        },
         "kind": _coded(f.tensor.kind for f in facts),
         "shape": _coded("×".join(map(str, f.tensor.shape)) for f in facts),
         "dtype": _coded(f.tensor.dtype for f in facts),

@@ -12,7 +12,7 @@ from ._picture import Box
 
 LEAST = 14.0
 """Least height of a row in pixels, at which its name can be read."""
-LEAST_WRONG = 20.0
+LEAST_WRONG = 24.0
 """Least height of a row that is wrong."""
 
 
@@ -35,7 +35,7 @@ def place(boxes: Sequence[Box], root: int, columns: int, height: float) -> list[
     `height` is grown where the rows would not fit. A row's height is its least height and a share of what is left in
     proportion to its parameters.
     """
-    opened = open_boxes(boxes, root, columns, int(height * 0.85 / LEAST))
+    opened = open_boxes(boxes, root, columns, int(height / 2 / LEAST))
     order = _in_order(boxes, root, opened)
     rows = [index for index, _ in order if index not in opened]
     least = {index: LEAST_WRONG if boxes[index].wrong else LEAST for index in rows}
@@ -58,7 +58,9 @@ def place(boxes: Sequence[Box], root: int, columns: int, height: float) -> list[
 def open_boxes(boxes: Sequence[Box], root: int, columns: int, most_rows: int) -> set[int]:
     """Choose the boxes to open: where something is wrong in a part first, then mixed ones, then the largest.
 
-    Layers are opened before the tensors of any. The root is opened however many children it has.
+    Layers are opened before the tensors of any. The root is opened whatever it holds; another box stays closed when it
+    is wrong as a whole, when it holds one tensor alone, or when its children would make more rows than `most_rows` and
+    it is less than half of what is shown.
     """
     opened: set[int] = set()
     waiting = {root: 0}
@@ -69,7 +71,9 @@ def open_boxes(boxes: Sequence[Box], root: int, columns: int, most_rows: int) ->
         depth = waiting.pop(index)
         children = boxes[index].children
         more = rows - 1 + len(children)
-        if not children or depth + 1 >= columns or (more > most_rows and index != root):
+        small = 2 * boxes[index].size < boxes[root].size
+        dull = bool(boxes[index].wrong) or len(children) == 1 or (more > most_rows and small)
+        if not children or depth + 1 >= columns or (dull and index != root):
             continue
         opened.add(index)
         rows = more

@@ -8,9 +8,10 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from ..records import Finding
+from ..records import Finding, Report
 from ._paint import printable
 from ._picture_findings import QUOTED
+from ._words import totals, verdict
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -21,8 +22,15 @@ SCRIPTS = ("data.js", "layout.js", "words.js", "icicle.js", "keys.js", "table.js
 _TEMPLATES = files("freezecheck.render") / "templates"
 
 
+def filled(template: str, **values: object) -> Markup:
+    """Return a template of `templates/` with these values in it, each escaped."""
+    from markupsafe import Markup
+
+    return Markup(_environment().get_template(template).render(**values))
+
+
 @cache
-def environment() -> Environment:
+def _environment() -> Environment:
     """Return the templates' environment: every value is escaped, its control characters made visible."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -47,7 +55,8 @@ def page(articles: Markup, title: str) -> str:
     """
     script, style = "\n".join(_read(name) for name in SCRIPTS), _read("page.css")
     script = f'"use strict";\n(() => {{\n{script}}})();\n'
-    return environment().get_template("page.html").render(
+    return filled(
+        "page.html",
         articles=articles,
         title=title,
         script=_raw(script),
@@ -64,6 +73,14 @@ def prose(text: str) -> Markup:
     parts = QUOTED.split(text)
     shown = (Markup("<code>{}</code>" if n % 2 else "{}").format(printable(part)) for n, part in enumerate(parts))
     return Markup("").join(shown)
+
+
+def headline(report: Report) -> str:
+    """Say in one line of plain words how it stands."""
+    if report.command == "report" and not report.findings:
+        seen = totals(report.case)
+        return f"{seen.trainable:,} of {seen.parameters:,} parameters train; nothing was run"
+    return verdict(report).removeprefix("freezecheck: ")
 
 
 def location_text(finding: Finding) -> str:

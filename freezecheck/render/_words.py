@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import FreezecheckError
-from ..records import Case, Expected, Facts, Finding, Gradient, Report, Severity, Skipped
+from ..records import Case, Change, Expected, Facts, Finding, Gradient, Report, Severity, Skipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,8 @@ def trainable_line(case: Case) -> str:
     """Return the line that people know from PEFT."""
     seen = totals(case)
     percent = share(seen.trainable, seen.parameters)
-    return f"trainable params: {seen.trainable:,} || all params: {seen.parameters:,} || trainable%: {percent}"
+    word = "trainable" if case.comparison is None else "changed"
+    return f"{word} params: {seen.trainable:,} || all params: {seen.parameters:,} || {word}%: {percent}"
 
 
 def ties(case: Case) -> list[str]:
@@ -125,11 +126,49 @@ def verdict(report: Report) -> str:
     groups = by_severity(report.findings)
     found = ", ".join(count(len(group), severity.value) for severity, group in groups.items() if group)
     skipped = f"; {count(len(report.skipped), 'thing')} not checked" if report.skipped else ""
+    if report.case.comparison is not None:
+        return _compared(report, found, skipped)
     if not report.ok:
         says = "say" if report.spec is None else "says"
         does = "does not" if groups[Severity.ERROR] else "may not"
         return f"freezecheck: {found} — {report.target} {does} train what {intent(report)} {says}{skipped}"
-    return f"freezecheck: ok{f' with {found}' if found else ''} — {evidence(report.case)}{skipped}"
+    phases = report.case.conditions.phases
+    of = f"in phase {phases[-1]}: " if phases else ""
+    return f"freezecheck: ok{f' with {found}' if found else ''} — {of}{evidence(report.case)}{skipped}"
+
+
+def _compared(report: Report, found: str, skipped: str) -> str:
+    """The verdict over two checkpoints: what changed and, where a spec says what may, whether it was allowed to."""
+    what = tally(report.case)
+    if report.spec is None:
+        return f"freezecheck: {what}"
+    if not report.ok:
+        return f"freezecheck: {found} — {report.target} is not what {report.spec} says: {what}{skipped}"
+    return f"freezecheck: ok{f' with {found}' if found else ''} — {what}{skipped}"
+
+
+def tally(case: Case) -> str:
+    """Count what changed between two checkpoints: `2 of 62 tensors changed, 60 are the same byte for byte`."""
+    changes = [fact.change or Change() for fact in case.facts]
+    same = sum(change.same is True for change in changes)
+    differ = sum(change.same is False for change in changes)
+    alone = sum(change.missing for change in changes)
+    unknown = len(changes) - same - differ - alone
+    parts = [f"{differ:,} of {count(len(changes), 'tensor')} changed"]
+    if same:
+        lowered = any(change.same and change.compared_as for change in changes)
+        how = "as far as their dtypes tell" if lowered else "byte for byte"
+        parts.append(f"{same:,} {'is' if same == 1 else 'are'} the same {how}")
+    if alone:
+        parts.append(f"{alone:,} {'is' if alone == 1 else 'are'} in one checkpoint only")
+    if unknown:
+        parts.append(f"{unknown:,} could not be compared")
+    return ", ".join(parts)
+
+
+def comparison_notes(case: Case) -> tuple[str, ...]:
+    """Return what must be known of how two checkpoints were brought together."""
+    return case.comparison.notes if case.comparison else ()
 
 
 def evidence(case: Case) -> str:
@@ -140,6 +179,9 @@ def evidence(case: Case) -> str:
         some = [(noun, sum(f.moved is moved for f in facts)) for noun, facts in kept]
         if any(number for _, number in some):
             parts.append(f"{' and '.join(count(number, noun) for noun, number in some if number)} {words}")
+    held = [facts.frozen_rows for facts in case.facts if facts.frozen_rows is not None]
+    if held and not any(rows.moved for rows in held):
+        parts.append(f"{count(sum(rows.count for rows in held), 'frozen row')} stayed byte for byte")
     return ", ".join(parts) or "nothing is expected of any tensor"
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
-
+from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..errors import FreezecheckError
 from ..records import Conditions, Report
 from ._picture import Picture
 from ._picture_data import page_data
-from ._picture_page import environment, location_text, page
+from ._picture_page import filled, headline, location_text, page
 from ._renderer import EVERY_COMMAND, Renderer, Style
-from ._words import count, listed, skipped_lines, totals, trainable_line, verdict
+from ._words import count, listed, skipped_lines, trainable_line
 
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 MOST_FINDINGS = 500
 """Findings that the page shows; of more it says how many are left out, and where they are."""
@@ -24,11 +26,10 @@ _BEGIN, _END = "<!-- report -->\n", "<!-- /report -->\n"
 
 def render(report: Report, style: Style) -> str:
     """Return one self-contained page: nothing in it is fetched, and it needs no server."""
-    from markupsafe import Markup
-
     picture = Picture(report)
     shown = report.findings[:MOST_FINDINGS]
-    article = environment().get_template("article.html").render(
+    article = filled(
+        "article.html",
         report=report,
         headline=headline(report),
         counts=trainable_line(report.case) if report.case.facts else "",
@@ -37,20 +38,13 @@ def render(report: Report, style: Style) -> str:
         data=page_data(report, picture, style.depth),
         hidden=count(picture.hidden, "layer") if picture.hidden else "",
         mistakes=picture.has_mistakes,
+        bars=picture.has_measures,
         conditions=list(_conditions(report.case.conditions)),
         skipped=skipped_lines(report.skipped),
         listed=listed,
         version=__version__,
     )
-    return page(Markup(_BEGIN + article + _END), f"freezecheck {report.command}: {report.target}")
-
-
-def headline(report: Report) -> str:
-    """Say in one line of plain words how it stands."""
-    if report.command == "report" and not report.findings:
-        seen = totals(report.case)
-        return f"{seen.trainable:,} of {seen.parameters:,} parameters train; nothing was run"
-    return verdict(report).removeprefix("freezecheck: ")
+    return page(_marked(article), f"freezecheck {report.command}: {report.target}")
 
 
 def _conditions(conditions: Conditions) -> Iterator[tuple[str, str]]:
@@ -61,15 +55,12 @@ def _conditions(conditions: Conditions) -> Iterator[tuple[str, str]]:
         value = getattr(conditions, field.name)
         text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
         if value is not None and text:
-            yield field.name, text
+            yield field.name.replace("_", " "), text
 
 
 def render_error(error: FreezecheckError) -> str:
     """Return a page that says why the check could not be made."""
-    from markupsafe import Markup
-
-    article = environment().get_template("error.html").render(error=error)
-    return page(Markup(_BEGIN + article + _END), "freezecheck: could not check")
+    return page(_marked(filled("error.html", error=error)), "freezecheck: could not check")
 
 
 def join(pages: Sequence[str]) -> str:
@@ -80,6 +71,12 @@ def join(pages: Sequence[str]) -> str:
         return pages[0]
     articles = [text[text.index(_BEGIN) : text.rindex(_END) + len(_END)] for text in pages]
     return page(Markup("".join(articles)), f"freezecheck: {count(len(pages), 'report')}")
+
+
+def _marked(article: Markup) -> Markup:
+    from markupsafe import Markup
+
+    return Markup("{}{}{}").format(Markup(_BEGIN), article, Markup(_END))
 
 
 RENDERER = Renderer("html", render, EVERY_COMMAND, error=render_error, join=join)

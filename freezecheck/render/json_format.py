@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from .. import __version__
 from ..errors import FreezecheckError
-from ..records import Case, Facts, Finding, Json, LayerFacts, Location, Report
+from ..records import Case, Change, Comparison, Facts, Finding, Json, LayerFacts, Location, Report, Stored
 from ._renderer import EVERY_COMMAND, Renderer, Style
 from ._words import by_severity, totals
 
@@ -38,9 +38,11 @@ def as_json(report: Report) -> dict[str, Json]:
         "conditions": {
             name: getattr(case.conditions, name)
             for name in ("seed", "device", "torch", "optimizer", "inputs", "loss", "steps")
-        },
+        }
+        | ({"pretrained": case.conditions.pretrained} if case.conditions.pretrained else {})
+        | ({"phases": list(case.conditions.phases)} if case.conditions.phases else {}),
         "skipped": [{"what": item.what, "why": item.why} for item in report.skipped],
-    }
+    } | ({"comparison": _comparison(case.comparison)} if case.comparison else {})
 
 
 def error_as_json(error: FreezecheckError) -> dict[str, Json]:
@@ -92,7 +94,30 @@ def _tensor(facts: Facts) -> dict[str, Json]:
         "optimizer_group": place.group if place else None,
         "lr": facts.lr,
         "weight_decay": place.weight_decay if place else None,
+    } | ({"change": _change(facts.change)} if facts.change else {})
+
+
+def _comparison(comparison: Comparison) -> dict[str, Json]:
+    return {"before": comparison.before, "after": comparison.after, "notes": list(comparison.notes)}
+
+
+def _change(change: Change) -> dict[str, Json]:
+    return {
+        "same": change.same,
+        "before": _stored(change.before),
+        "after": _stored(change.after),
+        "max_abs": change.max_abs,
+        "mean_abs": change.mean_abs,
+        "changed_elements": change.changed,
+        "nonfinite_elements": change.nonfinite,
+        "rows": None if change.rows is None else [list(span) for span in change.rows],
+        "compared_as": change.compared_as,
+        "why": change.why,
     }
+
+
+def _stored(stored: Stored | None) -> dict[str, Json] | None:
+    return None if stored is None else {"shape": list(stored.shape), "dtype": stored.dtype}
 
 
 def _finding(finding: Finding) -> dict[str, Json]:

@@ -75,8 +75,9 @@ def _properties(report: Report) -> _Element:
     """What the check ran under."""
     element = _Element("properties")
     for name in ("seed", "device", "torch", "optimizer", "inputs", "loss", "steps"):
-        value = _xml(str(getattr(report.case.conditions, name)))
-        ElementTree.SubElement(element, "property", {"name": name, "value": value})
+        value = getattr(report.case.conditions, name)
+        if value not in (None, ""):
+            ElementTree.SubElement(element, "property", {"name": name, "value": _xml(str(value))})
     return element
 
 

@@ -8,17 +8,19 @@ from html import escape
 
 from ..errors import FreezecheckError
 from ..records import Finding, Report, Severity
+from ._compared import change_cells, change_lines
 from ._layer_text import KEPT, depth_to_show, layer_cells, layer_notes, tensor_line
 from ._layers import LayerTable
 from ._paint import printable
 from ._renderer import EVERY_COMMAND, Renderer, Style
-from ._words import by_severity, count, skipped_lines, titled, trainable_line, verdict
+from ._words import by_severity, comparison_notes, count, skipped_lines, titled, trainable_line, verdict
 
 _WIDE = 10_000
 """Columns: Markdown wraps its text itself, and a table may be as wide as it needs."""
 _SPAN = re.compile(r"(`[^`\n]+`)")
 _SPECIAL = re.compile(r"([\\`*_\[\]~$]|^[#+-])")
 _MOST_NAMES = 3
+_NUMBERS = frozenset({"trainable", "frozen", "%", KEPT, "changed", "largest", "mean"})
 
 
 def _render(report: Report, style: Style) -> str:
@@ -37,9 +39,11 @@ def _blocks(report: Report, style: Style) -> Iterator[str]:
         return
     notes = "\n\n".join(_finding(finding, style) for finding in groups[Severity.NOTE])
     yield notes if style.verbose or not notes else _folded(count(len(groups[Severity.NOTE]), "note"), notes)
+    yield "\n".join(f"- note: {escaped(note)}" for note in comparison_notes(report.case))
     yield "\n".join(f"- not checked: {escaped(line)}" for line in skipped_lines(report.skipped))
     if not overview and report.case.layers:
-        yield _folded(trainable_line(report.case), "\n\n".join(_layers(report, style)))
+        table = _layers(report, style) if report.case.comparison is None else _changes(report, style)
+        yield _folded(trainable_line(report.case), "\n\n".join(part for part in table if part))
 
 
 def _heading(report: Report) -> str:
@@ -71,26 +75,34 @@ def _named(names: Sequence[str], most: int) -> str:
 
 
 def _layers(report: Report, style: Style) -> Iterator[str]:
-    from tabulate import tabulate
-
     wide = Style(width=_WIDE, depth=style.depth, all=style.all)
     table = LayerTable(report.case, every=style.all)
     depth = depth_to_show(report.case, table, wide)
     rows = table.rows(depth)
     if rows:
-        heads, cells, total = layer_cells(report.case, rows, wide)
-        lines = [[code(line[0]), code(line[1]), *(escaped(cell) for cell in line[2:])] for line in cells]
-        total = [f"**{cell}**" if cell else "" for cell in total]
-        numbers = {"trainable", "frozen", "%", KEPT}
-        yield tabulate(
-            [[cell.replace("|", "\\|") for cell in line] for line in [*lines, total]],
-            headers=heads,
-            tablefmt="pipe",
-            colalign=["right" if head in numbers else "left" for head in heads],
-            disable_numparse=True,
-        )
+        yield _table(*layer_cells(report.case, rows, wide), code_columns=2)
         yield "\n".join(f"- {escaped(note)}" for note in layer_notes(report.case, rows, table.hidden(depth)))
     yield f"{escaped(tensor_line(report.case))}  \n{escaped(trainable_line(report.case))}"
+
+
+def _changes(report: Report, style: Style) -> Iterator[str]:
+    yield _table(*change_cells(report, Style(width=_WIDE, depth=style.depth, all=True)), code_columns=1)
+    yield "\n".join(f"- {escaped(line)}" for line in change_lines(report.case, style))
+
+
+def _table(heads: list[str], cells: list[list[str]], total: list[str], *, code_columns: int) -> str:
+    """Draw a table; the first columns are names, shown as code, and the row of totals is bold."""
+    from tabulate import tabulate
+
+    lines = [[*map(code, line[:code_columns]), *map(escaped, line[code_columns:])] for line in cells]
+    lines.append([f"**{cell}**" if cell else "" for cell in total])
+    return tabulate(
+        [[cell.replace("|", "\\|") for cell in line] for line in lines],
+        headers=heads,
+        tablefmt="pipe",
+        colalign=["right" if head in _NUMBERS else "left" for head in heads],
+        disable_numparse=True,
+    )
 
 
 def _error(error: FreezecheckError) -> str:

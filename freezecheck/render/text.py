@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Sequence
 
 from ..records import Conditions, Finding, Json, Location, Report, Severity
+from ._compared import change_cells, change_lines
 from ._layer_text import depth_to_show, layer_cells, layer_notes, tensor_line
 from ._layers import LayerTable
-from ._paint import COLOR_OF, paint, printable
+from ._paint import COLOR_OF, paint, printable, wrapped
 from ._renderer import EVERY_COMMAND, Renderer, Style
-from ._words import by_severity, count, listed, skipped_lines, trainable_line, verdict
+from ._words import by_severity, comparison_notes, count, listed, skipped_lines, trainable_line, verdict
 
 _LEFT = frozenset({"layer", "type", "expected", "actual", "state", "held by", "mode"})
 _LEAST_WIDTH = 40
@@ -18,7 +18,8 @@ _LEAST_WIDTH = 40
 
 def render(report: Report, style: Style) -> str:
     """Return the report as a person reads it, wrapped to `style.width` columns."""
-    blocks = list(_layers_first(report, style) if report.command == "report" else _findings_first(report, style))
+    order = {"report": _layers_first, "diff": _changes_first}.get(report.command, _findings_first)
+    blocks = list(order(report, style))
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
@@ -47,10 +48,35 @@ def _findings_first(report: Report, style: Style) -> Iterable[str]:
     yield "\n".join(line for line in (_conditions(report.case.conditions, style), _verdict(report, style)) if line)
 
 
-def _layer_block(report: Report, style: Style) -> str:
-    """Return the head, the table and what its marks mean."""
+def _changes_first(report: Report, style: Style) -> Iterable[str]:
+    if style.quiet:
+        yield "\n".join([*_grave_in_brief(report, style), _verdict(report, style)])
+        return
+    heads, cells, total = change_cells(report, style)
+    yield report.target if report.spec is None else f"{report.target} against {report.spec}"
+    yield "\n".join(_drawn(heads, cells, total))
+    yield "\n".join(_wrapped(line, style, "") for line in change_lines(report.case, style))
+    yield from _findings(report, style)
+    yield "\n".join(_wrapped(f"note: {printable(note)}", style, "") for note in comparison_notes(report.case))
+    yield _unchecked(report, style)
+    yield _verdict(report, style)
+
+
+def _drawn(heads: list[str], cells: list[list[str]], total: list[str]) -> list[str]:
+    """Return a table's lines."""
     from tabulate import SEPARATING_LINE, tabulate
 
+    drawn = tabulate(
+        [heads, SEPARATING_LINE, *cells, SEPARATING_LINE, total],  # as `headers`, the heads would get two spaces more
+        tablefmt="simple",
+        colalign=["left" if head in _LEFT else "right" for head in heads],
+        disable_numparse=True,
+    )
+    return [line.rstrip() for line in drawn.splitlines()[1:-1]]
+
+
+def _layer_block(report: Report, style: Style) -> str:
+    """Return the head, the table and what its marks mean."""
     head = report.target if report.spec is None else f"{report.target} against {report.spec}"
     table = LayerTable(report.case, every=style.all)
     depth = depth_to_show(report.case, table, style)
@@ -58,15 +84,8 @@ def _layer_block(report: Report, style: Style) -> str:
     if not rows:
         return head
     heads, cells, total = layer_cells(report.case, rows, style)
-    drawn = tabulate(
-        [*cells, SEPARATING_LINE, total],
-        headers=heads,
-        tablefmt="simple",
-        colalign=["left" if head in _LEFT else "right" for head in heads],
-        disable_numparse=True,
-    )
     notes = (_wrapped(note, style, "") for note in layer_notes(report.case, rows, table.hidden(depth)))
-    return "\n".join([head, "", *(line.rstrip() for line in drawn.splitlines()), *notes])
+    return "\n".join([head, "", *_drawn(heads, cells, total), *notes])
 
 
 def _findings(report: Report, style: Style) -> Iterable[str]:
@@ -147,7 +166,11 @@ def _conditions(conditions: Conditions, style: Style) -> str:
     for what in ("optimizer", "inputs", "loss"):
         value = getattr(conditions, what)
         said.append(f"{what} {value}" if value else "")
+    if conditions.pretrained:
+        said += [f"pretrained {conditions.pretrained}", *conditions.pretrained_notes]
     said.append(count(conditions.steps, "step"))
+    if len(conditions.phases) > 1:
+        said[-1] += f" in phase {conditions.phases[-1]}, after {', '.join(conditions.phases[:-1])}"
     return _wrapped("; ".join(part for part in said if part), style, "")
 
 
@@ -156,14 +179,7 @@ def _verdict(report: Report, style: Style) -> str:
 
 
 def _wrapped(text: str, style: Style, indent: str = "  ", then: str = "  ") -> str:
-    return textwrap.fill(
-        text,
-        max(style.width, _LEAST_WIDTH),
-        initial_indent=indent,
-        subsequent_indent=then,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    return wrapped(text, max(style.width, _LEAST_WIDTH), indent, then)
 
 
 RENDERER = Renderer("text", render, EVERY_COMMAND)

@@ -38,7 +38,7 @@ def mend(cut: Cut) -> str:
     if any(word in cut.operation for word in _BLOCKS):
         begins = f" at {cut.entered or cut.location}" if cut.entered or cut.location else ""
         return f"move `{line or 'the call'}` out of the `{cut.operation}` block{begins}"
-    if "checkpoint" in cut.operation or "checkpoint(" in line:
+    if "checkpoint" in cut.operation:
         reentrant = re.sub(r"use_reentrant\s*=\s*True", "use_reentrant=False", line)
         return reentrant if "use_reentrant=False" in reentrant else "checkpoint(..., use_reentrant=False)"
     if any(word in cut.operation for word in _LEAVES_TORCH):

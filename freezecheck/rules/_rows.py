@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..records import Case, Facts, Gradient, Hit, RowsSeen
-from ._words import as_json, during, listing, memberships, number, rebuild, wrote
+from ._words import during, listing, memberships, number, rebuild, wrote
 
 
 def moved_rows(case: Case) -> Iterator[Hit]:

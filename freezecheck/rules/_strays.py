@@ -62,6 +62,6 @@ def _corrected(stray: StrayFlag) -> str:
     right = r".requires_grad_(\g<value>)" if stray.on == "module" else r".requires_grad = \g<value>"
     if (corrected := re.sub(wrong, right, line)) != line:
         return corrected
-    value = stray.value if stray.value in ("True", "False") else "False"
+    value = stray.value in ("True", "1")
     owner = code(stray.owner)
     return f"{owner}.requires_grad_({value})" if stray.on == "module" else f"{owner}.requires_grad = {value}"

@@ -136,7 +136,7 @@ def code(path: str) -> str:
         if component.isdigit():
             written += f"[{component}]"
         else:
-            written += f".{component}" if component.isidentifier() else f"[{json.dumps(component)}]"
+            written += f".{component}" if component.isidentifier() else f"[{json.dumps(component, ensure_ascii=False)}]"
     return written
 
 
@@ -186,7 +186,7 @@ def set_flag(case: Case, names: Iterable[str], value: bool) -> str:
 
 def spec_line(key: str, parts: Iterable[str]) -> str:
     """A line of the spec: `unchecked = ["teacher"]`."""
-    return f"{key} = {json.dumps([part or '*' for part in parts])}"
+    return f"{key} = {json.dumps([part or '*' for part in parts], ensure_ascii=False)}"
 
 
 def optimizer_name(case: Case, index: int) -> str:

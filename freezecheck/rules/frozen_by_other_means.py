@@ -84,39 +84,43 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..records import Case, Cut, Facts, Gradient, Hit, Need, Rule, Severity
+from ..records import Case, Cut, Facts, Gradient, Hit, Location, Need, Rule, Severity
 from ._cuts import evidence, told_all
 from ._frozen import fate
-from ._words import Named, during, group, memberships, names, set_flag, tensors, throughout
+from ._words import Named, at, during, group, memberships, names, set_flag, tensors, throughout
 
 
 def check(case: Case) -> Iterable[Hit]:
     """One note for each thing that holds parameters."""
     held = [fact for fact in case.frozen if fate(case, fact) == "held"]
-    for (holder, cuts), facts in group(held, key=_holder).items():
+    for (holder, cuts, hook), facts in group(held, key=_holder).items():
         who = tensors(names(facts))
         yield Hit(
             names(facts),
             f"{who} {who.are} expected frozen, but still {who.pick('requires', 'require')} grad. "
-            f"{_told(case, holder, cuts, facts, who)}",
+            f"{_told(case, holder, (cuts, hook), facts, who)}",
             set_flag(case, names(facts), False),
             {"held_by": cuts[0].operation if cuts else holder, "cuts": evidence(cuts)},
-            cuts[0].location if cuts else None,
+            cuts[0].location if cuts else hook,
         )
 
 
-def _holder(fact: Facts) -> tuple[str, tuple[Cut, ...]]:
+def _holder(fact: Facts) -> tuple[str, tuple[Cut, ...], Location | None]:
     """What holds it, the nearest to the gradient first."""
     if fact.gradient is Gradient.NONE:
-        return ("a cut", fact.cuts) if fact.cuts else ("not used" if fact.used is False else "no gradient", ())
+        without = "not used" if fact.used is False else "no gradient"
+        return ("a cut", fact.cuts, None) if fact.cuts else (without, (), None)
     if fact.gradient is Gradient.ZERO and fact.gradient_hook:
-        return "gradient hook", ()
+        return "gradient hook", (), fact.hooked_at
     if fact.gradient is Gradient.ZERO and fact.cuts:
-        return "a zero derivative", fact.cuts
-    return "lr 0", ()
+        return "a zero derivative", fact.cuts, None
+    return "lr 0", (), None
 
 
-def _told(case: Case, holder: str, cuts: tuple[Cut, ...], facts: list[Facts], who: Named) -> str:
+def _told(
+    case: Case, holder: str, place: tuple[tuple[Cut, ...], Location | None], facts: list[Facts], who: Named
+) -> str:
+    cuts, hook = place
     match holder:
         case "a cut":
             why = f"the gradient is cut by {told_all(cuts)}"
@@ -127,7 +131,9 @@ def _told(case: Case, holder: str, cuts: tuple[Cut, ...], facts: list[Facts], wh
         case "no gradient":
             why = f"no gradient reached {who.it} {during(case)}"
         case "gradient hook":
-            why = f"a hook left only zeros of {who.pick('its gradient', 'their gradients')} {throughout(case)}"
+            why = (
+                f"a hook{at(hook)} left only zeros of {who.pick('its gradient', 'their gradients')} {throughout(case)}"
+            )
         case _:
             why = f"the learning rate was 0 {throughout(case)} in {memberships(case, facts)}"
     return f"What holds {who.it} is that {why}."

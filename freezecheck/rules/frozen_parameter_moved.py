@@ -111,11 +111,13 @@ def check(case: Case) -> Iterable[Hit]:
     for (cause, writes), facts in group(moved, key=_cause).items():
         who = tensors(names(facts))
         held_by = memberships(case, facts)
+        carried = _carried(facts) if cause == "stale gradient" else []
         far = largest(fact.max_abs_change for fact in facts)
         by = f" by up to {number(far)}" if far is not None else ""
         yield Hit(
             names(facts),
-            f"{who} {who.are} expected frozen, but moved{by} {during(case)}: {_told(who, cause, writes, held_by)}.",
+            f"{who} {who.are} expected frozen, but moved{by} {during(case)}: {_told(who, cause, writes, held_by)}"
+            f"{_by(carried)}.",
             _fix(case, cause, writes, facts),
             {
                 "cause": cause,
@@ -124,6 +126,7 @@ def check(case: Case) -> Iterable[Hit]:
                     {"operation": w.operation, "phase": w.phase, "location": as_json(w.location)} for w in writes
                 ],
                 "optimizers": held_by or None,
+                "carried_by": carried,
             },
             next((write.location for write in writes if write.location), None),
             # A write has nothing to do with the tensor's place in an optimizer, which stays a finding of its own.
@@ -143,6 +146,17 @@ def _cause(fact: Facts) -> tuple[str, tuple[Write, ...]]:
     if has_gradient or fact.tensor.gradient_before is not Gradient.NONE:
         return "stale gradient", ()
     return "step without gradient", ()
+
+
+def _carried(facts: list[Facts]) -> list[str]:
+    """What an optimizer still has to move a tensor by whose gradient is zero."""
+    places = [place for fact in facts for place in fact.memberships]
+    decay = [f"weight decay {number(place.weight_decay)}" for place in places if place.weight_decay]
+    return list(dict.fromkeys([*decay, *(f"the {key} it remembers" for place in places for key in place.state)]))
+
+
+def _by(carried: list[str]) -> str:
+    return f". It is moved on by {' and '.join(carried)}" if carried else ""
 
 
 def _told(who: Named, cause: str, writes: tuple[Write, ...], held_by: str) -> str:

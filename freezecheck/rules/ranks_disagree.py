@@ -30,7 +30,7 @@ Pipeline stages, where each rank holds another part of the model, have no names 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..records import Case, Finding, Hit, Need, Rule, Severity
@@ -43,30 +43,27 @@ def check(case: Case) -> Iterable[Hit]:  # noqa: ARG001  # every rule takes a ca
 
 
 def disagreements(
-    flags: Sequence[Mapping[str, bool]], groups: Sequence[Mapping[str, tuple[int, ...]]]
+    flags: Sequence[Mapping[str, bool]], groups: Sequence[Mapping[str, tuple[int, ...]]], ranks: Sequence[int]
 ) -> tuple[Finding, ...]:
-    """Return a finding over the flags, and one over the optimizers, that differ between ranks (in rank order)."""
+    """Return a finding over the flags, and one over the optimizers, that differ between ranks.
+
+    The tables stand in the order of `ranks`, which are their numbers.
+    """
     found = []
-    for what, every, fix in (
-        ("the requires_grad flag", flags, "set the flags by the layer's name alone, the same on every rank"),
-        ("the place in the optimizers", groups, "build the optimizer from the same parameters on every rank"),
+    for what, every, words, fix in (
+        ("whether", flags, _trained, "set the flags by the layer's name alone, the same on every rank"),
+        ("in which optimizer", groups, _held, "build the optimizer from the same parameters on every rank"),
     ):
         differing = _differing(every)
         if differing:
             who = tensors(tuple(differing))
-            ranks = _sides(every, next(iter(differing)))
-            found.append(
-                Finding(
-                    RULE.code,
-                    RULE.name,
-                    RULE.severity,
-                    tuple(differing),
-                    f"The ranks disagree on {what} of {who}: {ranks}. Such a training hangs, or each rank trains a "
-                    "model of its own.",
-                    fix,
-                    {"ranks": len(every)},
-                )
+            sides = _sides(every, ranks, differing[0], words)
+            evidence = {"ranks": list(ranks), "of": what}
+            message = (
+                f"The ranks disagree on {what} {who} {who.pick('trains', 'train')}: {sides}. "
+                "Such a training hangs, or each rank trains a model of its own."
             )
+            found.append(Finding(RULE.code, RULE.name, RULE.severity, tuple(differing), message, fix, evidence))
     return tuple(found)
 
 
@@ -75,13 +72,21 @@ def _differing(every: Sequence[Mapping[str, Any]]) -> list[str]:
     return [name for name in every[0] if name in common and len({one[name] for one in every}) > 1]
 
 
-def _sides(every: Sequence[Mapping[str, Any]], name: str) -> str:
-    """`False on rank 0 and True on ranks 1 and 2`, of the first tensor."""
-    sides: dict[Any, list[int]] = {}
-    for rank, one in enumerate(every):
-        sides.setdefault(one[name], []).append(rank)
-    told = [f"{value} on rank {', '.join(map(str, ranks))}" for value, ranks in sides.items()]
-    return f"{listing([name])} is {' and '.join(told)}"
+def _sides(every: Sequence[Mapping[str, Any]], ranks: Sequence[int], name: str, words: Callable[[Any], str]) -> str:
+    """`fc.weight is frozen on rank 0 and requires grad on rank 1`, of the first tensor."""
+    sides: dict[Any, list[str]] = {}
+    for rank, one in zip(ranks, every, strict=True):
+        sides.setdefault(one[name], []).append(str(rank))
+    told = [f"{words(value)} on rank {listing(numbers)}" for value, numbers in sides.items()]
+    return f"{name} {' and '.join(told)}"
+
+
+def _trained(requires_grad: bool) -> str:
+    return "requires grad" if requires_grad else "is frozen"
+
+
+def _held(groups: tuple[int, ...]) -> str:
+    return f"is in group {listing([str(group) for group in groups])}" if groups else "is in no optimizer"
 
 
 RULE = Rule("FZ109", "ranks-disagree", Severity.ERROR, check, __doc__, needs=frozenset({Need.TRAINING}))

@@ -3,7 +3,8 @@
 ## What it does
 
 While your own script trains, compares `requires_grad` at the start of training with what it is when the optimizer
-steps, and tells the line that changed it.
+steps, and tells the line that changed it. Between the phases of a spec, finds the flags that were right and that the
+next phase's `setup` turned back.
 
 ## Why is this bad
 
@@ -54,7 +55,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..records import Case, Expected, Hit, Need, Rule, Severity
-from ._words import as_json, at, group, names, tensors
+from ._words import Named, as_json, at, group, names, tensors
 
 
 def check(case: Case) -> Iterable[Hit]:
@@ -64,12 +65,18 @@ def check(case: Case) -> Iterable[Hit]:
         who = tensors(names(facts))
         yield Hit(
             names(facts),
-            f"The requires_grad of {who} was changed between set-up and the optimizer step{at(location)}. "
-            f"{who.pick('It is', 'They are')} expected {expected}.",
+            f"{_changed(case, who)}{at(location)}. {who.pick('It is', 'They are')} expected {expected}.",
             f"take that line out, or set the flags after it to {expected is Expected.TRAINABLE}",
             {"expected": str(expected), "flipped": as_json(location)},
             location,
         )
+
+
+def _changed(case: Case, who: Named) -> str:
+    phases = case.conditions.phases
+    if len(phases) > 1:
+        return f"Phase `{phases[-2]}` had the requires_grad of {who} right, and phase `{phases[-1]}` changed it"
+    return f"The requires_grad of {who} was changed between set-up and the optimizer step"
 
 
 RULE = Rule(

@@ -86,12 +86,14 @@ from collections.abc import Iterable
 
 from ..records import Case, Cut, Facts, Gradient, Hit, Need, Rule, Severity
 from ._cuts import evidence, mend, told_all
-from ._words import group, names, tensors, throughout
+from ._still import shifts_nothing
+from ._words import at, group, names, tensors, throughout
 
 
 def check(case: Case) -> Iterable[Hit]:
     """One finding for the parameters whose gradient became zero at the same places."""
-    for cuts, facts in group(filter(_asleep, case.trainable), key=lambda f: f.cuts).items():
+    asleep = (fact for fact in case.trainable if _asleep(fact) and not shifts_nothing(case, fact))
+    for cuts, facts in group(asleep, key=lambda f: f.cuts).items():
         if cuts or case.conditions.steps != 1:
             yield _hit(case, facts, cuts)
 
@@ -110,7 +112,8 @@ def _hit(case: Case, facts: list[Facts], cuts: tuple[Cut, ...]) -> Hit:
         message += f": it becomes zero at {told_all(cuts)}."
         fix = mend(cuts[0])
     elif any(fact.gradient_hook for fact in facts):
-        message += ", and a hook stands on it that may have made it so."
+        hook = next((fact.hooked_at for fact in facts if fact.hooked_at), None)
+        message += f", and a hook{at(hook)} stands on it that may have made it so."
         fix = "look at the hook that was registered on the gradient (register_hook)"
     else:
         message += ": what follows multiplies by zero, or is flat there."

@@ -21,7 +21,7 @@ def first_assignment(files: Iterable[str], attribute: str) -> Location | None:
             tree = ast.parse(source)
         except (OSError, ValueError, SyntaxError):
             continue
-        lines = [node.lineno for node in ast.walk(tree) if _assigns(node, attribute)]
+        lines = [node.lineno for node in ast.walk(tree) if isinstance(node, ast.expr) and _assigns(node, attribute)]
         if lines:
             line = min(lines)
             return Location(shown(file), line, _function_at(tree, line), source.splitlines()[line - 1].strip())

@@ -1,9 +1,8 @@
 """A training under watch: torch's own global hooks around a user's unchanged loop, whoever drives it.
 
-What is hooked, and undone on exit: every module's forward and every optimizer's step (torch's global hooks), the
-start of every backward (`torch.autograd.backward`, through which `Tensor.backward` goes), `Module.eval` and
-`Optimizer.add_param_group` (to know what was in eval mode, and what the flags were when an optimizer took the
-tensors), and the tracer's mode.
+What is hooked, and undone on exit: every module's forward and every optimizer's step (torch's global hooks; a closure
+given to a step, which does the forward and the backward, is followed), what `patches` adds, and the tracer's mode. Only
+the thread that began the watch is looked at: DataParallel's and a DataLoader's threads train nothing of their own.
 
 Cost, measured with `tests/benchmarks/watch.py`: a copy of what trains once, the tracer's few per cent per watched
 step, one comparison at the end; nothing once the watch is over.
@@ -13,31 +12,40 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
-from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from ..probe.functions import NoneReturned, following_functions
 from ..probe.graph import leaves_and_functions
 from ..probe.trace import Trace, tensors_in
 from .flags import Flags
-from .roots import root_of
-from .watched import Watched
+from .patches import Uncompiled, patched
+from .ranks import Ranks
+from .roots import meant_by, owner_of, root_of
+from .watched import Watched, table_of
 
 if TYPE_CHECKING:
+    from ..records import Finding
     from ..spec import Spec
 
 _PATIENCE = 20
-"""So many times `steps` are waited for an optimizer that was made and has not stepped yet (a GAN's slow one)."""
+"""So many times `steps` are waited for an optimizer whose tensors have not been stepped enough (a GAN's slow one)."""
+
+
+Stage = Literal["set-up", "forward", "backward", "step"]
+"""What the training is doing. The set-up ends with the first forward."""
 
 
 class Session:
-    """Watches until every optimizer made `steps` steps; then calls `enough` and stops looking."""
+    """Watches until what trains made `steps` steps; then calls `enough` and stops looking."""
 
     def __init__(
         self,
@@ -52,16 +60,27 @@ class Session:
         """Called when everything was seen, after the last optimizer step; may raise."""
         self.models: list[Watched] = []
         self.optimizers: list[Any] = []
-        self.put_in_eval: set[int] = set()
+        self.stepped: set[int] = set()
+        """Optimizers, by index, that made a step."""
+        self.put_in_eval: weakref.WeakSet[nn.Module] = weakref.WeakSet()
         self.flags = Flags()
+        self.ranks = Ranks()
+        self.uncompiled = Uncompiled()
         self.done = False
         self.total = 0
+        """Optimizer steps, of all optimizers together."""
+        self._stage: Stage = "set-up"
         self._depth = 0
         self._fresh = True
-        self._process = os.getpid()
+        self._traced = False
+        self._compared = False
+        self.disagreements: tuple[Finding, ...] = ()
+        """What the ranks of a distributed training disagreed on before they began: reason to stop."""
+        self._process, self._thread = os.getpid(), threading.get_ident()
         self._roots: dict[int, Watched] = {}
         self._stack = ExitStack()
         self.trace = Trace(None, ())
+        self._enter_stage("set-up")
         self.trace.on_flag = lambda tensor, value: self.flags.note(tensor, value, sys._getframe(2))
 
     # ------------------------------------------------------------ on and off
@@ -76,7 +95,8 @@ class Session:
             register_optimizer_step_post_hook(self._step_ends),
         ):
             self._stack.callback(handle.remove)
-        self._stack.enter_context(self._patched())
+        self._stack.enter_context(patched(self))
+        self._stack.enter_context(self.uncompiled)
         self._stack.enter_context(following_functions(self.trace))
         self.trace.start()
         return self
@@ -91,56 +111,52 @@ class Session:
             self.trace.stop()
             self._stack.close()
 
-    @contextmanager
-    def _patched(self) -> Iterator[None]:
-        backward, evaluate, add = torch.autograd.backward, nn.Module.eval, Optimizer.add_param_group
-
-        def watched_backward(tensors: Any, *args: Any, **kwargs: Any) -> None:
-            self._backward(backward, tensors, args, kwargs)
-
-        def watched_eval(module: nn.Module) -> nn.Module:
-            self.put_in_eval.add(id(module))
-            return evaluate(module)
-
-        def watched_add(optimizer: Optimizer, group: Any) -> None:
-            add(optimizer, group)
-            self.take(optimizer)
-
-        torch.autograd.backward = watched_backward
-        nn.Module.eval = watched_eval  # type: ignore[method-assign, assignment]  # put back below
-        Optimizer.add_param_group = watched_add  # type: ignore[method-assign, assignment]  # put back below
-        try:
-            yield
-        finally:
-            torch.autograd.backward = backward
-            nn.Module.eval = evaluate  # type: ignore[method-assign]  # as it was
-            Optimizer.add_param_group = add  # type: ignore[method-assign]  # as it was
+    def _enter_stage(self, stage: Stage) -> None:
+        """Tell the tracer too: in set-up it follows nothing, as in a step."""
+        self._stage = stage
+        self.trace.phase = "step" if stage == "set-up" else stage
 
     @property
     def _elsewhere(self) -> bool:
-        """Whether this runs in a process forked from the one that is watched (a DataLoader's worker)."""
-        return self.done or os.getpid() != self._process
+        """Whether this runs in another thread, or in a process forked from the watched one (a DataLoader's worker)."""
+        return self.done or threading.get_ident() != self._thread or os.getpid() != self._process
+
+    def evaluated(self, module: nn.Module) -> None:
+        """Know that somebody put a module in eval mode."""
+        self.put_in_eval.add(module)
 
     # ------------------------------------------------------------ models
 
     def _forward_begins(self, module: nn.Module, args: Any) -> None:
+        if self._elsewhere:
+            return
         self._depth += 1
-        if self._depth > 1 or self._elsewhere or not torch.is_grad_enabled() or self.trace.phase != "forward":
+        if self._depth > 1 or self._stage not in ("set-up", "forward"):
             return
         with torch._C.DisableTorchFunction():
-            if self._fresh:  # what was made before a step's forward is the model, not the step
-                self._fresh = False
-                self.trace.made.clear()
+            if not torch.is_grad_enabled():  # a validation, a teacher, or the frozen half of a step
+                self._wake()
+                return
             watched = self._watched(module, sys._getframe(1))
-            if watched is not None:
-                watched.forward_begins()
-                self.trace.watch(watched.parameters.values())
-                for tensor in tensors_in(args, {}):
-                    if not self.trace.flow.known(tensor) and tensor.grad_fn is None:
-                        self.trace.flow.put(tensor, 0, 0)
+            if watched is None:
+                return
+            self._wake()
+            watched.forward_begins()
+            self.trace.watch(watched.parameters.values())
+            for tensor in tensors_in(args, {}):
+                if not self.trace.flow.known(tensor) and tensor.grad_fn is None:
+                    self.trace.flow.put(tensor, 0, 0)
+
+    def _wake(self) -> None:
+        """Begin to trace: what was done before a step's first forward made the model, and is no part of the step."""
+        self._enter_stage("forward")
+        if self._fresh:
+            self._fresh, self._traced = False, True
+            self.trace.made.clear()
 
     def _forward_ends(self, _module: nn.Module, _args: Any, _output: Any) -> None:
-        self._depth = max(0, self._depth - 1)
+        if not self._elsewhere:
+            self._depth = max(0, self._depth - 1)
 
     def _watched(self, module: nn.Module, frame: Any) -> Watched | None:
         if id(module) in self._roots:
@@ -152,93 +168,130 @@ class Session:
             self._roots[id(module)] = found
         return found
 
-    def _add(self, name: str, model: nn.Module) -> Watched:
-        known = next((one for one in self.models if one.model is model), None)
+    def _add(self, name: str, root: nn.Module) -> Watched:
+        known = next((one for one in self.models if one.root is root), None)
         if known is not None:
             return known
-        inner = [one for one in self.models if any(one.model is part for part in model.modules())]
+        inner = [one for one in self.models if any(one.root is part for part in root.modules())]
         self.models = [one for one in self.models if one not in inner]
         taken = {one.name for one in self.models}
         unique = next(n for n in (name, *(f"{name}{i}" for i in range(2, 1000))) if n not in taken)
-        watched = Watched(unique, model, self.spec)
+        watched = Watched(unique, root, meant_by(self.spec, root), self.spec)
         self.models.append(watched)
         self._roots.clear()
         return watched
 
     # ------------------------------------------------------------ backward
 
-    def _backward(self, backward: Callable[..., None], tensors: Any, args: Any, kwargs: Any) -> None:
-        if self._elsewhere or self.trace.phase != "forward":
+    def backward(self, backward: Callable[..., None], tensors: Any, args: Any, kwargs: Any) -> None:
+        """Run a backward, and note what it reached."""
+        if self._elsewhere or self._stage not in ("set-up", "forward"):
             backward(tensors, *args, **kwargs)
             return
+        if self.total == 0 and not self._compared:
+            self._compare_ranks()
         losses = [tensors] if isinstance(tensors, torch.Tensor) else list(tensors)
         with torch._C.DisableTorchFunction():
             walked = [leaves_and_functions(loss.grad_fn) for loss in losses]
             watching = NoneReturned(self.trace, [node for _, functions in walked for node in functions])
             if not any(loss.requires_grad for loss in losses):
                 self._note(losses, walked, watching)
-        phase, self.trace.phase = self.trace.phase, "backward"
+        stage = self._stage
+        self._enter_stage("backward")
         try:
             backward(tensors, *args, **kwargs)
         finally:
-            self.trace.phase = phase
+            self._enter_stage(stage)
         with torch._C.DisableTorchFunction():
             self._note(losses, walked, watching)
 
     def _note(self, losses: Sequence[torch.Tensor], walked: Any, watching: NoneReturned) -> None:
         returned = watching.cuts()
         watching.close()
-        known = {id(t) for t in self.trace.made} | {i for one in self.models for i in one.names}
+        known = {id(t) for t in self.trace.made} | {i for one in self.models for i in one.owned}
         taken = {id(t) for o in self.optimizers for g in o.param_groups for t in g["params"]}
         for loss, (leaves, _) in zip(losses, walked, strict=True):
             for one in self.models:
+                one.traced = one.traced and self._traced
                 one.evidence.note_leaves(leaves, known, taken)
-                one.evidence.note_backward(self.trace, loss, returned, leaves)
+                one.evidence.note_backward(self.trace, loss, returned, leaves, final=False)
+
+    def _compare_ranks(self) -> None:
+        """Ask the other ranks of a distributed training, before this backward waits for them for ever."""
+        self._compared = True
+        self.ranks.join()
+        if not self.ranks.several or not self.models:
+            return
+        with torch._C.DisableTorchFunction():
+            self.disagreements = self.ranks.compare(table_of(self.models, self.optimizers))
+        if self.disagreements:
+            self.close()
+            self.enough()
 
     # ------------------------------------------------------------ steps
 
     def take(self, optimizer: Any) -> None:
         """Know an optimizer, and the flags of its tensors as they are now."""
+        if self._elsewhere:
+            return
         if not any(one is optimizer for one in self.optimizers):
             self.optimizers.append(optimizer)
         for group in optimizer.param_groups:
             for tensor in group["params"]:
                 self.flags.taken(tensor)
 
-    def _step_begins(self, optimizer: Any, _args: Any, _kwargs: Any) -> None:
+    def _step_begins(self, optimizer: Any, args: Any, kwargs: Any) -> Any:
+        """Note what a step is about to use; where a closure makes that first, after the closure."""
+        if self._elsewhere:
+            return None
+        position = next((i for i, value in enumerate(args) if i and callable(value)), None)
+        closure = kwargs.get("closure") if position is None else args[position]
+        if closure is None:
+            self._about_to_update(optimizer)
+            return None
+        followed = self._followed(optimizer, closure)
+        if position is None:
+            return args, {**kwargs, "closure": followed}
+        return (*args[:position], followed, *args[position + 1 :]), kwargs
+
+    def _followed(self, optimizer: Any, closure: Callable[[], Any]) -> Callable[[], Any]:
+        def follow() -> Any:
+            self._enter_stage("forward" if self._traced else "set-up")
+            loss = closure()
+            self._about_to_update(optimizer)
+            return loss
+
+        return follow
+
+    def _about_to_update(self, optimizer: Any) -> None:
         if self._elsewhere:
             return
         with torch._C.DisableTorchFunction():
             if not any(one is optimizer for one in self.optimizers):
                 self.take(optimizer)
             tensors = [t for group in optimizer.param_groups for t in group["params"]]
-            if not any(one.owns(tensors) for one in self.models):
-                self._look_for_owner(tensors, sys._getframe(1))
-            owned = {key for one in self.models for key in one.names}
+            if self._only is None and not any(one.owns(tensors) for one in self.models):
+                found = owner_of(tensors, sys._getframe(1))
+                if found is not None:
+                    self._add(*found).traced = False
+            owned = {key for one in self.models for key in one.owned}
             for one in self.models:
                 one.step_begins(self._index(optimizer), self.optimizers, owned)
-        self.trace.phase = "step"
-
-    def _look_for_owner(self, tensors: Sequence[torch.Tensor], frame: Any) -> None:
-        """Find the model of tensors whose forward nobody saw (it ran under no_grad, or inside a compiled graph)."""
-        owned = {id(t) for t in tensors}
-        while frame is not None:
-            for name, value in list(frame.f_locals.items()):
-                if isinstance(value, nn.Module) and any(id(p) in owned for p in value.parameters()):
-                    self._add(name, value)
-                    return
-            frame = frame.f_back
+        self._enter_stage("step")
 
     def _step_ends(self, optimizer: Any, _args: Any, _kwargs: Any) -> None:
         if self._elsewhere:
             return
-        self.trace.phase = "forward"
+        self._enter_stage("forward" if self._traced else "set-up")
+        self._fresh = True
+        if _overflowed(optimizer):
+            return
         self.total += 1
+        self.stepped.add(self._index(optimizer))
         with torch._C.DisableTorchFunction():
             for one in self.models:
                 one.step_ends(self._index(optimizer))
             self.trace.forget()
-            self._fresh = True
             if self._finished():
                 self.measure()
                 self.close()
@@ -249,16 +302,28 @@ class Session:
         return next(i for i, one in enumerate(self.optimizers) if one is optimizer)
 
     def _finished(self) -> bool:
-        """Whether every optimizer of a watched model has made the steps wanted, or was waited for long enough."""
+        """Whether all that trains was stepped as often as wanted, or was waited for long enough."""
         if self.total >= _PATIENCE * self.wanted:
             return True
         counts = []
-        for index, optimizer in enumerate(self.optimizers):
-            tensors = [t for group in optimizer.param_groups for t in group["params"]]
-            counts += [one.steps.get(index, 0) for one in self.models if one.owns(tensors)]
-        return bool(counts) and min(counts) >= self.wanted
+        for one in self.models:
+            done: dict[int, int] = {}
+            for index, optimizer in enumerate(self.optimizers):
+                for tensor in (t for group in optimizer.param_groups for t in group["params"]):
+                    if id(tensor) in one.owned and (tensor.requires_grad or index in self.stepped):
+                        done[id(tensor)] = max(done.get(id(tensor), 0), one.steps.get(index, 0))
+            counts += done.values()
+        if not counts:  # the optimizers hold nothing of any model
+            return self.total >= self.wanted * max(1, len(self.stepped))
+        return min(counts) >= self.wanted
 
     def measure(self) -> None:
         """Compare every model with what it was."""
         for one in self.models:
-            one.measure(self.optimizers)
+            one.measure(self.optimizers, self.stepped)
+
+
+def _overflowed(optimizer: Any) -> bool:
+    """Whether a fused optimizer was told by a GradScaler to leave everything as it is."""
+    found = getattr(optimizer, "found_inf", None)
+    return isinstance(found, torch.Tensor) and bool(found.any())

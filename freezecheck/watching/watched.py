@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
 from ..errors import SpecError
 from ..match import match
@@ -28,8 +27,11 @@ from ..records import (
     Plan,
     Update,
 )
+from .ranks import Table
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ..spec import Spec
     from .flags import Flags
 
@@ -40,8 +42,9 @@ _SMALL = 4096
 class Watched:
     """A root model of the training. A stretch is the steps since the flags last came to agree with the spec."""
 
-    def __init__(self, name: str, model: nn.Module, spec: Spec | None) -> None:
-        self.name, self.model, self.spec = name, model, spec
+    def __init__(self, name: str, root: nn.Module, model: nn.Module, spec: Spec | None) -> None:
+        """`root` is what the training calls, `model` the part of it that the spec is about."""
+        self.name, self.root, self.model, self.spec = name, root, model, spec
         self.steps: dict[int, int] = {}
         """By optimizer, the steps it made in this stretch."""
         self.begin()
@@ -55,6 +58,11 @@ class Watched:
             self.plan = match(None, self.body.description)
         self.names = {id(t): name for name, t in self.body.tensors.items()}
         self.parameters: dict[str, Any] = self.body.parameters
+        self._parts = {id(module) for module in self.root.modules()}
+        self.owned = {*self.names, *(id(t) for t in self.root.parameters())}
+        """Identities of the tensors that belong to the root, also of those outside the model."""
+        self.traced = True
+        """Whether every forward of the stretch was followed."""
         self.evidence = Evidence(self.parameters, self.names, self.body.modules)
         self.flags = {name: p.requires_grad for name, p in self.parameters.items()}
         self.trained = dict(self.flags)
@@ -76,12 +84,12 @@ class Watched:
             content.mark()
 
     def holds(self, module: nn.Module) -> bool:
-        """Whether a module is part of this model."""
-        return any(module is mine for mine in self.body.modules.values())
+        """Whether a module is part of this model, or of what is around it."""
+        return id(module) in self._parts
 
     def owns(self, tensors: Iterable[torch.Tensor]) -> bool:
-        """Whether any of these tensors is a parameter of this model."""
-        return any(id(tensor) in self.names for tensor in tensors)
+        """Whether any of these tensors is a parameter of this model, or of what is around it."""
+        return any(id(tensor) in self.owned for tensor in tensors)
 
     # ------------------------------------------------------------ events
 
@@ -92,6 +100,8 @@ class Watched:
         self.modes = {path: module.training for path, module in self.body.modules.items()}
 
     def _changed_shape(self) -> bool:
+        if self.evidence.sharded:  # whole and sharded parameters take turns under one name
+            return False
         current = {id(p) for p in self.model.parameters()}
         return current != {id(p) for p in self.parameters.values()}
 
@@ -106,6 +116,10 @@ class Watched:
 
     def step_begins(self, index: int, optimizers: Sequence[Any], owned: set[int]) -> None:
         """Note flags, gradients and places just before an optimizer steps; `owned` are all watched models' tensors."""
+        if self._closer_to_the_spec():  # frozen between backward and step: what the step does is what counts
+            modes = self.modes
+            self.begin()
+            self.modes = modes
         woken = {n: Content(t.data) for n, t in self.body.tensors.items() if self._contents[n].empty}
         woken = {n: content for n, content in woken.items() if not content.empty}
         if woken:  # lazy layers have their weights by now
@@ -130,12 +144,17 @@ class Watched:
             )
 
     def step_ends(self, index: int) -> None:
-        """Count a step, and look again at gradients that a closure made."""
+        """Count a step."""
         self.steps[index] = self.steps.get(index, 0) + 1
-        self.evidence.note_gradients()
 
-    def measure(self, optimizers: Sequence[Any]) -> None:
-        """Compare every tensor with what it was when the stretch began."""
+    def measure(self, optimizers: Sequence[Any], stepped: set[int]) -> None:
+        """Compare every tensor with what it was when the stretch began.
+
+        A place in an optimizer that has made no step (it was made for a later stage) counts only where it is the
+        tensor's only one.
+        """
+        for name, places in self.members.items():
+            self.members[name] = tuple(m for m in places if m.optimizer in stepped) or places
         for name, tensor in self.body.tensors.items():
             current = self.body.now(name)
             self.moved[name] = self._contents[name].change(tensor.data if current is None else current.data)
@@ -149,13 +168,13 @@ class Watched:
 
     # ------------------------------------------------------------ what was seen
 
-    def description(self, put_in_eval: set[int]) -> Description:
+    def description(self, put_in_eval: Container[nn.Module]) -> Description:
         """The model as the training had it: flags that any step saw on, and layers that somebody had put in eval."""
         now = anatomy(self.model)
         tensors = tuple(
             replace(t, requires_grad=self.trained.get(t.name, t.requires_grad)) for t in self.body.description.tensors
         )
-        asked = {p for p, m in self.body.modules.items() if p and id(m) in put_in_eval}
+        asked = {p for p, m in self.body.modules.items() if p and m in put_in_eval}
         layers = tuple(
             replace(layer, training=not any(f"{layer.name}.".startswith(f"{path}.") for path in asked))
             for layer in self.body.description.layers
@@ -170,7 +189,7 @@ class Watched:
             gradients=seen.gradients,
             gradient_max=seen.gradient_max,
             moved=self.moved,
-            used=None if seen.sharded else frozenset(seen.used),
+            used=frozenset(seen.used) if self.traced and seen.loss is not None and not seen.sharded else None,
             cuts=seen.cuts,
             writes=seen.writes,
             updates=self.updates,
@@ -184,9 +203,12 @@ class Watched:
             leaves=tuple(seen.leaves.values()),
             loss=seen.loss,
             conditions=conditions,
+            watched=True,
         )
 
     def _flipped(self, flags: Flags) -> dict[str, Location]:
+        if self.spec is None:  # then the flags, however they come to be, are what is meant
+            return {}
         found = {}
         for name, parameter in self.parameters.items():
             expected = self.plan.expected.get(name)
@@ -197,6 +219,19 @@ class Watched:
             if location is not None:
                 found[name] = location
         return found
+
+
+def table_of(models: Sequence[Watched], optimizers: Sequence[Any]) -> Table:
+    """What every rank of a distributed training must have the same: flags and places in the optimizers."""
+    flags: dict[str, bool] = {}
+    groups: dict[str, tuple[int, ...]] = {}
+    for one in models:
+        places, _ = memberships(optimizers, one.names)
+        for name, parameter in one.parameters.items():
+            said = name if len(models) == 1 else f"{one.name}.{name}"
+            flags[said] = parameter.requires_grad
+            groups[said] = tuple(m.group for m in places.get(name, ()))
+    return Table(flags, groups)
 
 
 def _stronger(before: Membership | None, now: Membership) -> Membership:

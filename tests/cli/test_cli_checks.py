@@ -39,6 +39,7 @@ class TestWhatIsChecked:
             "select": ("FZ1", "FZ001"),
             "ignore": ("FZ101",),
             "fail_on": Severity.NOTE,
+            "phase": None,
             "memory": False,
             "progress": say,
         }

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from freezecheck.records import Report, Severity
 from freezecheck.render._renderer import Style
+from freezecheck.render.csv_format import RENDERER as CSV
+from freezecheck.render.github import RENDERER as GITHUB
 from freezecheck.render.json_format import RENDERER as JSON
+from freezecheck.render.junit import RENDERER as JUNIT
+from freezecheck.render.markdown import RENDERER as MARKDOWN
 from freezecheck.render.text import RENDERER as TEXT
 from tests.render.samples import (
     DRIFT,
@@ -17,6 +22,7 @@ from tests.render.samples import (
     NO_OPTIMIZER,
     Sketch,
     bert,
+    keeping,
     resnet50,
     tied,
     trained,
@@ -38,6 +44,12 @@ def failed() -> Report:
     return verified([DRIFT, IN_OPTIMIZER, DROPOUT], trained(moved=False), skipped=tuple(NO_OPTIMIZER))
 
 
+def in_the_checkout(render: Callable[[Report, Style], str]) -> str:
+    """Paths for code review count from the repository's root."""
+    with contextlib.chdir(FOLDER.parents[1]):
+        return render(failed(), Style())
+
+
 GOLDEN: dict[str, Callable[[], str]] = {
     "report_resnet50.txt": lambda: text(reported(resnet50(), "torchvision:resnet50")),
     "report_resnet50_depth_1.txt": lambda: text(reported(resnet50(), "torchvision:resnet50"), depth=1),
@@ -51,7 +63,12 @@ GOLDEN: dict[str, Callable[[], str]] = {
     "verify_ok.txt": lambda: text(verified()),
     "verify_ok_with_notes.txt": lambda: text(verified([DROPOUT], skipped=tuple(NO_OPTIMIZER))),
     "verify_ok_forgiven.txt": lambda: text(verified([IN_OPTIMIZER], fail_on=Severity.ERROR)),
+    "verify_ok_kept.txt": lambda: text(verified(sketch=keeping()), verbose=True),
     "verify_failed.json": lambda: JSON.render(failed(), Style()),
+    "verify_failed.md": lambda: MARKDOWN.render(failed(), Style()),
+    "verify_failed_github.txt": lambda: in_the_checkout(GITHUB.render),
+    "verify_failed_junit.xml": lambda: in_the_checkout(JUNIT.render),
+    "report_tied.csv": lambda: CSV.render(reported(tied(), "lm.py", "freeze.toml"), Style()),
 }
 
 

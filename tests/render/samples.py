@@ -34,6 +34,7 @@ class Sketch:
         self.facts: dict[str, Facts] = {}
         self.movable: dict[str, tuple[str, ...]] = {}
         self.held: dict[str, str] = {}
+        self.saved: dict[str, int] = {}
 
     def layer(self, path: str, kind: str, training: bool = True) -> str:
         self.layers[path] = Layer(path, kind, (kind, "Module"), training)
@@ -89,6 +90,7 @@ class Sketch:
             frozen=off,
             held_by=self.held.get(layer.name, "requires_grad" if off else None),
             movable_buffers=self.movable.get(layer.name, ()),
+            saved_bytes=self.saved.get(layer.name),
         )
 
 
@@ -188,6 +190,15 @@ def trained(moved: bool = True) -> Sketch:
     place = (Membership(0, 0, lr=0.1, weight_decay=0.01),)
     seen: dict[str, Any] = {"gradient": Gradient.NONZERO, "moved": True, "max_abs_change": 0.5, "memberships": place}
     net.linear("head", 8, 10, expected=Expected.TRAINABLE, **seen)
+    return net
+
+
+def keeping() -> Sketch:
+    """The same, with what each layer keeps for the backward pass: most of it the root itself."""
+    net = trained()
+    net.layer("relu", "ReLU")
+    net.layer("drop", "Dropout")
+    net.saved = {"": 3 * 1024**2, "conv": 0, "bn": 0, "head": 768, "relu": 1536, "drop": 0}
     return net
 
 

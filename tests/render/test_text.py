@@ -9,7 +9,7 @@ import pytest
 
 from freezecheck.records import Case, Expected, Facts, Gradient, Report, Skipped, Tensor
 from tests.render.golden import FOLDER, GOLDEN, reported, text
-from tests.render.samples import DRIFT, DROPOUT, IN_OPTIMIZER, Sketch, bert, resnet50, tied, trained, verified
+from tests.render.samples import DRIFT, DROPOUT, IN_OPTIMIZER, Sketch, bert, keeping, resnet50, tied, trained, verified
 
 ANSI = re.compile(r"\x1b\[\d+m")
 
@@ -78,6 +78,39 @@ def test_wide_names_keep_the_columns_in_line():
     net.linear("cabeça", 2, 2)
     lines = [line for line in text(reported(net, "x")).splitlines() if "Linear" in line]
     assert len({wcswidth(line[: line.index("Linear")]) for line in lines}) == 1
+
+
+@pytest.mark.parametrize("sketch", [resnet50, bert, tied, keeping])
+@pytest.mark.parametrize("spec", [None, "spec.toml"])
+def test_the_table_fits_the_terminal(sketch, spec):
+    """At 80 columns no line of any table is longer, with and without what is expected."""
+    net = sketch()
+    net.linear("ein_recht_langer_name_einer_schicht_in_einem_weiten_netz", 2, 2)
+    assert max(map(len, text(reported(net, "x", spec), width=80).splitlines())) <= 80
+
+
+def test_wide_signs_are_wrapped_by_their_width():
+    """A line of Chinese names ends where the terminal ends, and no name is broken."""
+    from wcwidth import wcswidth
+
+    names = tuple(f"编码器.{n}.线性层.weight" for n in range(30))
+    lines = text(verified([replace(IN_OPTIMIZER, tensors=names)]), verbose=True, width=60).splitlines()
+    named = [line for line in lines if "编码器" in line]
+    assert len(named) > 5
+    assert max(map(wcswidth, named)) <= 60
+    assert all(name in " ".join(named) for name in names)
+
+
+def test_what_is_kept_adds_up():
+    """A container that keeps activations of its own has a row, so that the rows add up to the total."""
+    lines = text(verified(sketch=keeping()), verbose=True).splitlines()
+    head = next(n for n, line in enumerate(lines) if line.startswith("layer"))
+    end = lines[head].index("kept") + 4
+    units = {"B": 1, "KiB": 1024, "MiB": 1024**2}
+    kept = [line[:end].split()[-2:] for line in lines[head + 2 : head + 9] if line.strip("- ")]
+    *rows, total = [float(number) * units[unit] for number, unit in kept]
+    assert abs(sum(rows) - total) < 0.05 * units["MiB"]
+    assert total == 3 * units["MiB"]
 
 
 def test_a_name_with_control_characters_cannot_break_the_table():

@@ -78,6 +78,11 @@ class TestFrozenBufferMoved:
             "to 0.21 in 3 steps: BatchNorm1d `bn` runs in train mode. requires_grad does not hold buffers."
         )
 
+    def test_buffers_of_layers_that_nobody_described_are_told_all_the_same(self):
+        """Without the layers there is less to say, and the buffers have moved."""
+        for layers in ((), (ROOT,), LAYERS[1:]):
+            assert len(hits("FZ501", table(*statistics(), layers=layers))) == 1
+
     def test_a_counter_alone_tells_its_own_step(self):
         """Where nothing else moved, the counter's change is told."""
         assert "changed by up to 3 in 3 steps" in hit("FZ501", table(statistics()[2], layers=LAYERS)).message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,8 +17,9 @@ from freezecheck.spec import Spec
 torch.set_num_threads(1)
 
 HEADINGS = ["What it does", "Why is this bad", "Example", "Use instead", "Known problems"]
-# A rule that needs a watched training has a script for its example; the tests of `freezecheck run` are its place.
-SHOWN = [rule for rule in rules() if Need.TRAINING not in rule.needs]
+# A rule that needs a watched training or two checkpoints has a script for its example; the tests of `freezecheck run`
+# and of `freezecheck diff` are its place.
+SHOWN = [rule for rule in rules() if rule.needs.isdisjoint({Need.TRAINING, Need.COMPARISON})]
 
 
 def sections(rule):
@@ -31,29 +33,37 @@ def blocks(text, language):
     return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
 
 
-def verified(folder, text):
-    """Verify the model of a section, under the section's spec if it has one."""
-    (model,) = blocks(text, "python")
-    (folder / "model.py").write_text(model, encoding="utf-8")
-    spec = None
-    for toml in blocks(text, "toml"):
-        (folder / "freeze.toml").write_text(toml, encoding="utf-8")
-        spec = Spec.load(folder / "freeze.toml")
-    return verify_subject(load(str(folder / "model.py"), spec=spec), spec)
+@pytest.fixture
+def verified(tmp_path, monkeypatch):
+    """Verify the model of a section, under the section's spec if it has one, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def verify(text):
+        (model,) = blocks(text, "python")
+        Path("model.py").write_text(model, encoding="utf-8")
+        spec = None
+        for toml in blocks(text, "toml"):
+            Path("freeze.toml").write_text(toml, encoding="utf-8")
+            if "pretrained" in toml:
+                load("model.py")  # writes the checkpoint that the spec names
+            spec = Spec.load("freeze.toml")
+        return verify_subject(load("model.py", spec=spec), spec)
+
+    return verify
 
 
 @pytest.mark.parametrize("rule", SHOWN, ids=lambda rule: rule.code)
-def test_what_to_use_instead_is_silent(rule, tmp_path):
+def test_what_to_use_instead_is_silent(rule, verified):
     """The recommended code gives no error and no warning, of this rule or of any other."""
-    report = verified(tmp_path, sections(rule)["Use instead"])
+    report = verified(sections(rule)["Use instead"])
     assert [f"{f.code}: {f.message}" for f in report.findings if f.severity is not Severity.NOTE] == []
     assert rule.code not in {finding.code for finding in report.findings}
 
 
 @pytest.mark.parametrize("rule", SHOWN, ids=lambda rule: rule.code)
-def test_the_example_is_found(rule, tmp_path):
+def test_the_example_is_found(rule, verified):
     """The example fires the rule that it explains, and whatever else it fires is no error."""
-    report = verified(tmp_path, sections(rule)["Example"])
+    report = verified(sections(rule)["Example"])
     assert rule.code in {finding.code for finding in report.findings}
     assert {f.code for f in report.findings if f.severity is Severity.ERROR} <= {rule.code}
 

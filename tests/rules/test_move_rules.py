@@ -46,7 +46,7 @@ class TestFrozenParameterMoved:
                 {"gradient_before": Gradient.ZERO, "memberships": (DECAYING,)},
                 "stale gradient",
                 "its .grad still holds a tensor from before the freezing, and SGD (lr 0.1, momentum 0.9, weight decay "
-                "0.01) moves whatever has a .grad, be it of zeros",
+                "0.01) moves whatever has a .grad, be it of zeros. It is moved on by weight decay 0.01",
                 "model.conv.zero_grad(set_to_none=True), right after freezing",
             ),
             (

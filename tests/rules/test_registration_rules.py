@@ -58,6 +58,7 @@ class TestMisspelledRequiresGrad:
         """With the value True the parameters stay frozen."""
         found = hit("FZ103", table(frozen("fc.weight"), strays=(stray("fc.weight", value="True"),)))
         assert found.message.endswith("`fc.weight` still does not require grad.")
+        assert found.fix == "model.fc.weight.requires_grad = True"
         unknown = hits("FZ103", table(strays=(stray("a", value="1"), stray("b", value="True"), stray("c"))))
         assert [" not " in found.message.rpartition(". ")[2] for found in unknown] == [True, True, False]
 

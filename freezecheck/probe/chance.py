@@ -1,0 +1,195 @@
+"""What slept by chance: layers that dice or a router left out of every step, and that are not broken.
+
+Asked only when all steps are made and something never woke for which no cut was seen. One more look is taken with
+dropout and its kin switched off, and, where the forward itself throws dice (LayerDrop), more of them. What still sleeps
+beside siblings that do the same work on other rows of the batch, in a forward that chooses by its data, is an expert
+that nothing chose: it is left unjudged, and said.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from ..errors import ProbeError
+from ..records import Expected, Skipped
+from .flow import tensors_in
+from .operations import name_of
+from .trace import Trace
+
+if TYPE_CHECKING:
+    from .step import Probe
+
+_MOST_LOOKS = 8
+_CHOOSING = frozenset(
+    {"topk", "argmax", "argsort", "nonzero", "argwhere", "multinomial", "masked_select", "unique", "bincount"}
+    | {"__bool__", "item", "tolist"}
+)
+"""Functions by which a forward decides from its data which layer gets which row."""
+
+
+class Look(Trace):
+    """A trace that notes as well whether the forward chose by its data, threw dice, and what ran above what."""
+
+    def __init__(self, probe: Probe) -> None:
+        super().__init__(probe.trainable.values(), probe.anatomy.tensors.values(), probe.ground.keep)
+        self.chose = False
+        self.above: dict[int, int] = {}
+        """By the bit of a parameter, those upstream of what it was applied to."""
+        self.before_inputs, self._before, self._after = _dice(), None, None
+
+    def __enter__(self) -> Any:
+        """Begin to trace; the first time, the forward is about to begin."""
+        self._before = self._before or _dice()
+        return super().__enter__()  # type: ignore[no-untyped-call]  # torch's own
+
+    def __exit__(self, *raised: Any) -> None:
+        """Stop tracing; the first time, the forward is over."""
+        self._after = self._after or _dice()
+        super().__exit__(*raised)  # type: ignore[no-untyped-call]  # torch's own
+
+    @property
+    def by_dice(self) -> bool:
+        """Whether another look may see another forward."""
+        return self._before != self._after or (self.chose and self.before_inputs != self._before)
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Note what this look is for, and trace on."""
+        self.chose = self.chose or name_of(func) in _CHOOSING
+        tensors = list(tensors_in(args, kwargs or {}))
+        for tensor in tensors:
+            bit = self.flow.bit(tensor)
+            if bit:
+                for other in tensors:
+                    if other is not tensor:
+                        self.above[bit] = self.above.get(bit, 0) | self.flow.of(other)[0]
+        return super().__torch_function__(func, types, args, kwargs)
+
+
+def look_without_chance(probe: Probe) -> tuple[frozenset[str], frozenset[str]]:
+    """Look again for what never woke; return the names that woke now, and those that nothing chose."""
+    waiting = _asleep(probe)
+    if not waiting:
+        return frozenset(), frozenset()
+    with _modes_kept(probe):
+        for module in probe.anatomy.modules.values():
+            if _is_chance(module):
+                module.training = False
+        look = _look(probe)
+        if look.by_dice and _asleep(probe):
+            look = _with_dice(probe, look)
+    still = _asleep(probe)
+    return waiting - still, _not_chosen(probe, still, look) if look.chose else frozenset()
+
+
+def _with_dice(probe: Probe, look: Look) -> Look:
+    """Look in eval mode, in which LayerDrop keeps every layer; where dice are thrown even there, throw them again."""
+    training = {module: module.training for module in probe.anatomy.modules.values()}
+    for module in training:
+        module.training = False
+    with suppress(ProbeError):  # a model that computes its loss in train mode only
+        look = _look(probe)
+    if look.by_dice:
+        for module, mode in training.items():
+            module.training = mode
+        for _ in range(_MOST_LOOKS):
+            if not _asleep(probe):
+                break
+            look = _look(probe)
+    return look
+
+
+def _look(probe: Probe) -> Look:
+    look = Look(probe)
+    probe.look(look)
+    return look
+
+
+@contextmanager
+def _modes_kept(probe: Probe) -> Iterator[None]:
+    modes = [(module, module.training) for module in probe.anatomy.modules.values()]
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def skipped(names: frozenset[str]) -> tuple[Skipped, ...]:
+    """Say what was left unjudged."""
+    if not names:
+        return ()
+    layers = sorted({name.rpartition(".")[0] for name in names})
+    few = ", ".join(layers[:3]) + (f" and {len(layers) - 3} more layers" if len(layers) > 3 else "")
+    why = "nothing in the inputs chose them among their siblings: give inputs that reach them, or more steps"
+    return (Skipped(f"whether {few} would train", why),)
+
+
+def _asleep(probe: Probe) -> frozenset[str]:
+    """Names of what should train and never got a gradient, for no reason that was seen."""
+    return frozenset(
+        name
+        for name in probe.trainable
+        if probe.plan.expected.get(name) is Expected.TRAINABLE
+        and probe.evidence.asleep(name)
+        and name not in probe.evidence.cuts
+    )
+
+
+def _not_chosen(probe: Probe, asleep: frozenset[str], look: Look) -> frozenset[str]:
+    return frozenset(n for n in asleep if any(_beside(probe, path, key, look) for path, key in _containers(probe, n)))
+
+
+def _containers(probe: Probe, name: str) -> Iterator[tuple[str, str]]:
+    """Yield (path, key) of every list or dict of modules around a tensor, and the key that leads to the tensor."""
+    parts = name.split(".")
+    for end in range(1, len(parts)):
+        path = ".".join(parts[: end - 1])
+        if isinstance(probe.anatomy.modules.get(path), nn.ModuleList | nn.ModuleDict):
+            yield path, parts[end - 1]
+
+
+def _beside(probe: Probe, path: str, key: str, look: Look) -> bool:
+    """Whether siblings of the same class are awake, and none of them runs on what another one made."""
+    children = probe.anatomy.modules[path]._modules
+    awake = [
+        bits
+        for other, child in children.items()
+        if other != key
+        and type(child) is type(children[key])
+        and (bits := _awake_bits(probe, f"{path}.{other}.", look))
+    ]
+    everyone = 0
+    for bits in awake:
+        everyone |= bits
+    for bits in awake:
+        for bit, above in look.above.items():
+            if bit & bits and above & everyone & ~bits:
+                return False
+    return bool(awake)
+
+
+def _awake_bits(probe: Probe, prefix: str, look: Look) -> int:
+    """Bits of the parameters below a module, or 0 when all of them sleep."""
+    names = [name for name in probe.trainable if name.startswith(prefix)]
+    if all(probe.evidence.asleep(name) for name in names):
+        return 0
+    return sum(look.flow.bit(probe.trainable[name]) for name in names)
+
+
+def _is_chance(module: nn.Module) -> bool:
+    name = type(module).__name__.lower()
+    return "drop" in name or "stochasticdepth" in name
+
+
+def _dice() -> Any:
+    """The state of every random number generator that a forward may ask."""
+    numpy = sys.modules.get("numpy")
+    drawn = None if numpy is None else str(numpy.random.get_state())
+    return torch.get_rng_state().numpy().tobytes(), random.getstate(), drawn

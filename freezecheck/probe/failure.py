@@ -1,0 +1,51 @@
+"""A forward that failed, told so that the next try can work: what was given, which layer it reached, what to give."""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from ..errors import ProbeError
+from ..guard import said
+from ..inputs import explain_shape_failure
+from ..places import frames_of, kind, raised_at
+
+if TYPE_CHECKING:
+    from ..subject import Subject
+
+_OTHER_SHAPE = (
+    "give another shape: --input-shape 2,3,224,224, or inputs = { shape = [2, 3, 224, 224] } in the spec, or define "
+    "example_inputs() beside the model"
+)
+_NO_VALUES = (
+    "the meta device holds no values to decide by: leave --meta out, or check a smaller model of the same class on the "
+    "CPU"
+)
+_ON_META = ("meta tensor", "'meta' device", "Meta backend", "device type meta")
+
+
+def failed(subject: Subject, inputs: Any, doing: str, error: Exception) -> ProbeError:
+    """Return the error to raise for what a forward (with its loss) raised; it says the inputs and the layer."""
+    message = f"{doing} {said(error)}"
+    hint = ""
+    if any(words in str(error) for words in _ON_META):
+        hint = _NO_VALUES
+    elif _in_a_layer(subject.model, error):
+        whence = "" if not subject.inputs_said else f" ({subject.inputs_said})"
+        message += f"\nin {explain_shape_failure(subject.model, inputs, error)}{whence}"
+        hint = _OTHER_SHAPE if _by_torch(error) else ""
+    return ProbeError(message, hint=hint, location=raised_at(error), frames=frames_of(error))
+
+
+def _in_a_layer(model: nn.Module, error: Exception) -> bool:
+    """Whether it was raised below a forward of the model, and not by the loss after it."""
+    modules = {id(module) for module in model.modules()}
+    return any(id(frame.f_locals.get("self")) in modules for frame, _ in traceback.walk_tb(error.__traceback__))
+
+
+def _by_torch(error: Exception) -> bool:
+    """Whether torch refused, and no `raise` of the user's or a library's."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return kind(frame.filename) == "torch" or not (frame.line or "").startswith("raise")

@@ -1,0 +1,48 @@
+"""The transforms of torch.func: inside of vmap and grad, tensors are wrapped in others."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from .flow import Flow
+
+_WRAPPERS = (
+    ("torch._functorch.vmap", ("_add_batch_dim", "_remove_batch_dim")),
+    ("torch._functorch.eager_transforms", ("_wrap_for_grad", "_unwrap_for_grad")),
+)
+"""By module, the functions that wrap a tensor or take it out again; a torch without them is followed less far."""
+
+
+@contextmanager
+def following_transforms(flow: Flow) -> Iterator[None]:
+    """Let a wrapped tensor and what is taken out of it have the same parameters and cuts upstream."""
+    put_back: list[tuple[Any, str, Any]] = []
+    try:
+        for path, names in _WRAPPERS:
+            module = importlib.import_module(path)
+            for name in names:
+                function = getattr(module, name, None)
+                if function is not None:
+                    put_back.append((module, name, function))
+                    setattr(module, name, _followed(flow, function))
+        yield
+    finally:
+        for module, name, function in put_back:
+            setattr(module, name, function)
+
+
+def _followed(flow: Flow, function: Callable[..., Any]) -> Callable[..., Any]:
+    def call(tensor: Any, *rest: Any) -> Any:
+        result = function(tensor, *rest)
+        if isinstance(tensor, torch.Tensor) and isinstance(result, torch.Tensor) and result is not tensor:
+            upstream, cuts = flow.of(tensor)
+            if upstream:
+                flow.put(result, upstream, cuts)
+        return result
+
+    return call

@@ -1,0 +1,96 @@
+"""Writes in place to watched tensors: seen before they happen, through every alias, with the line that wrote."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from types import FrameType
+from typing import Any, Literal
+
+import torch
+
+from ..places import user_location
+from ..records import Write
+from .flow import storage_of
+from .operations import Effect, call_words, effect_of
+
+Phase = Literal["forward", "backward", "step"]
+_THE_TRACER = 2
+"""Frames between a function of torch and `Writes.note`: the mode's own."""
+
+
+class Writes:
+    """What was written in place, by identity of the tensor written."""
+
+    def __init__(self, before_write: Callable[[torch.Tensor], None] | None) -> None:
+        """Call `before_write` (where given) with a tensor that is about to be written."""
+        self.seen: dict[int, list[Write]] = {}
+        self.ids: set[int] = set()
+        """Identities of the watched tensors."""
+        self._before_write = before_write
+        self._by_storage: dict[int, list[torch.Tensor]] = {}
+        self._opened: dict[int, list[tuple[torch.Tensor, Write]]] = {}
+        """By address, tensors whose memory was handed out, and by which call: whoever has it can write unseen."""
+
+    def watch(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Note writes to these tensors, from now on."""
+        for tensor in tensors:
+            if id(tensor) not in self.ids:
+                self.ids.add(id(tensor))
+                self._by_storage.setdefault(storage_of(tensor), []).append(tensor)
+
+    def note(self, func: Any, written: Iterable[torch.Tensor], phase: Phase) -> None:
+        """Note that `func` is about to write to these tensors. An optimizer's own step only keeps what was there."""
+        targets = [watched for tensor in written for watched in self._targets(tensor)]
+        if not targets:
+            return
+        if self._before_write is not None:
+            for watched in targets:
+                self._before_write(watched)
+        frame = sys._getframe(_THE_TRACER)
+        if phase != "step" or not _by_an_optimizer(frame):
+            write = Write(call_words(func), user_location(frame), phase)
+            for watched in targets:
+                self._add(watched, write)
+
+    def note_opening(self, func: Any, tensors: Iterable[torch.Tensor], phase: Phase) -> None:
+        """Note that `func` hands out the memory of these tensors."""
+        for tensor in tensors:
+            for watched in self._by_storage.get(storage_of(tensor), ()):
+                if self._before_write is not None:
+                    self._before_write(watched)
+                if effect_of(func) is not Effect.IGNORED:
+                    write = Write(call_words(func), user_location(sys._getframe(_THE_TRACER)), phase)
+                    self._add(watched, write)
+                    self._opened.setdefault(_address(tensor), []).append((watched, write))
+
+    def _targets(self, tensor: torch.Tensor) -> list[torch.Tensor]:
+        """Return the watched tensors in the memory of one that is written, also where numpy led to it."""
+        found = self._by_storage.get(storage_of(tensor))
+        if found is not None or not self._opened:
+            return found or []
+        opened = self._opened.pop(_address(tensor), [])
+        for watched, opening in opened:
+            self.seen[id(watched)].remove(opening)  # the write itself is the better place
+        return [watched for watched, _ in opened]
+
+    def _add(self, watched: torch.Tensor, write: Write) -> None:
+        seen = self.seen.setdefault(id(watched), [])
+        if write not in seen:
+            seen.append(write)
+
+
+def _address(tensor: torch.Tensor) -> int:
+    try:
+        return tensor.untyped_storage().data_ptr()
+    except (RuntimeError, NotImplementedError):
+        return 0
+
+
+def _by_an_optimizer(frame: FrameType | None) -> bool:
+    """Whether an optimizer's own `step` is what runs, and no hook that somebody put around it."""
+    while frame is not None and frame.f_code.co_name != "wrapper":
+        if isinstance(frame.f_locals.get("self"), torch.optim.Optimizer):
+            return True
+        frame = frame.f_back
+    return False
