@@ -52,7 +52,7 @@ def load(
     loader = next((loader for loader in discover.loaders() if loader.accepts(path)), None)
     if loader is None:
         raise TargetError(f"{target} is no target", hint="a target is model.py, model.py:NAME or package.module:NAME")
-    with building_on(device):
+    with building_on(device) as refused:
         loaded = loader.load(path, arguments or {})
     parts = _Parts(loaded, spec)
     if device is not None:
@@ -71,7 +71,7 @@ def load(
         loss_said=loss_said,
         device=device,
         files=tuple(dict.fromkeys(parts.files)),
-        skipped=_ignored(loaded) if optimizers is None else (),
+        skipped=(*refused, *(_ignored(loaded) if optimizers is None else ())),
         extras=loaded.extras,
     )
 

@@ -7,6 +7,7 @@ import linecache
 import os
 import sysconfig
 import traceback
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Literal
 
@@ -25,10 +26,25 @@ _MOST_FRAMES = 12
 """Of a deeper traceback, only so many frames are shown: the outermost and the innermost half."""
 
 
+_home: str | None = None
+"""The folder that paths are told from, while the user's own code may change the working directory."""
+
+
+@contextmanager
+def told_from_here() -> Iterator[None]:
+    """Tell paths as they are seen from where this was entered, wherever the user's code goes meanwhile."""
+    global _home
+    before, _home = _home, os.getcwd()
+    try:
+        yield
+    finally:
+        _home = before
+
+
 def shown(path: str) -> str:
     """Return a file's path as the user would type it: relative to the working directory below it, else absolute."""
     absolute = os.path.abspath(path)
-    below = os.path.join(os.getcwd(), "")
+    below = os.path.join(_home or os.getcwd(), "")
     return absolute.removeprefix(below) if absolute.startswith(below) else absolute
 
 

@@ -20,13 +20,13 @@ RIGHT = ["q_correct", "r_correct_lora"]
 VERIFY = ("verify", "--spec", "freeze.toml", "--format", "json")
 
 
-def expected(name: str) -> dict:
-    return json.loads((CASES / name / "expect.json").read_text(encoding="utf-8"))["verify"]
+def expected(name: str, command: str = "verify") -> dict:
+    return json.loads((CASES / name / "expect.json").read_text(encoding="utf-8"))[command]
 
 
-def check(name: str, report: dict) -> None:
+def check(name: str, report: dict, command: str = "verify") -> None:
     """Hold one report against the case's expectation."""
-    wanted = expected(name)
+    wanted = expected(name, command)
     findings = {}
     for finding in report["findings"]:
         findings.setdefault(finding["code"], []).append(finding)

@@ -1,7 +1,8 @@
 """Compares the tensors of two sides, streamed: pieces of both are read into the same small buffers again and again.
 
 Reading into buffers that stay in the processor's cache is faster than mapping the files, and it keeps a process's
-memory small whatever the files' size (pages of a mapping count as its own). torch is imported only where bytes differ.
+memory small whatever the files' size (pages of a mapping count as its own). numpy is imported only where bytes differ,
+and torch only where dtypes do.
 """
 
 from __future__ import annotations
@@ -19,9 +20,7 @@ from ._pairs import Pair
 from ._rows import spans
 
 if TYPE_CHECKING:
-    import torch
-
-    from ._numbers import Sums
+    from ._numbers import Array, Sums
 
 PIECE = 2**18
 """Bytes of each side that are compared at once."""
@@ -191,19 +190,16 @@ def _run(tally: _Tally, start: int, stop: int, buffers: tuple[bytearray, bytearr
 
 def _measure(tally: _Tally, start: int, first: bytearray, second: bytearray) -> None:
     """Add to a pair's tally what differs in a piece that begins at an element."""
-    import torch
+    from ._numbers import lowered, measure
 
-    from ._numbers import Sums, measure
-
-    before, after = (
-        torch.frombuffer(room, dtype=torch.uint8).view(_dtype(entry))
-        for room, entry in ((first, tally.before), (second, tally.after))
-    )
+    dtype, itemsize = tally.after.stored.dtype, tally.after.itemsize
     if tally.compared_as is not None:
-        low = getattr(torch, tally.compared_as)
-        before, after = before.to(low), after.to(low)
-    sums = Sums()
-    differ = measure(before, after, sums)
+        dtype = tally.compared_as
+        count = len(second) // itemsize
+        first = lowered(first, tally.before.stored.dtype, dtype)
+        second = lowered(second, tally.after.stored.dtype, dtype)
+        itemsize = len(second) // count
+    sums, differ = measure(first, second, dtype, itemsize)
     with tally.lock:
         tally.sums = sums.plus(tally.sums)
         if sums.changed:
@@ -211,9 +207,9 @@ def _measure(tally: _Tally, start: int, first: bytearray, second: bytearray) -> 
             _mark_rows(tally, start, differ)
 
 
-def _mark_rows(tally: _Tally, start: int, differ: torch.Tensor) -> None:
+def _mark_rows(tally: _Tally, start: int, differ: Array) -> None:
     """Mark the rows in which an element from `start` on differs, if rows are kept for this tensor."""
-    import torch
+    import numpy as np
 
     shape = tally.after.stored.shape
     rows = tally.units // tally.row if shape else 0
@@ -221,19 +217,10 @@ def _mark_rows(tally: _Tally, start: int, differ: torch.Tensor) -> None:
         tally.rows = bytearray(rows)
     if tally.rows is not None:
         head = start % tally.row
-        whole = torch.nn.functional.pad(differ, (head, -(head + differ.numel()) % tally.row))
-        seen = whole.view(-1, tally.row).any(1).to(torch.uint8)
-        marks = torch.frombuffer(tally.rows, dtype=torch.uint8, offset=start // tally.row, count=seen.numel())
-        marks |= seen
-
-
-def _dtype(entry: Entry) -> torch.dtype:
-    """The dtype to see an entry's bytes in; bytes, where torch does not know it or several elements share one."""
-    import torch
-
-    dtype = getattr(torch, entry.stored.dtype, None)
-    known = isinstance(dtype, torch.dtype) and dtype.itemsize == entry.itemsize
-    return dtype if known and isinstance(dtype, torch.dtype) else torch.uint8
+        whole = np.pad(differ, (head, -(head + len(differ)) % tally.row))
+        seen: Array = np.logical_or.reduce(whole.reshape(-1, tally.row), axis=1)
+        marks = np.frombuffer(tally.rows, np.uint8, count=len(seen), offset=start // tally.row)
+        np.bitwise_or(marks, seen, out=marks)
 
 
 def _ended(tally: _Tally) -> Change:
@@ -246,7 +233,7 @@ def _ended(tally: _Tally) -> Change:
             before, after, not tally.extra, 0.0, 0.0, 0, rows=rows, compared_as=tally.compared_as, why=_grew(tally)
         )
     assert sums is not None, "what differs was measured"
-    numbers = sums.readable and _has_numbers(tally)
+    numbers = sums.readable
     return Change(
         before,
         after,
@@ -263,11 +250,6 @@ def _ended(tally: _Tally) -> Change:
 
 def _grew(tally: _Tally) -> str:
     return "the numbers of rows differ" if tally.extra else ""
-
-
-def _has_numbers(tally: _Tally) -> bool:
-    """Whether the bytes were seen in the dtype that they are of."""
-    return str(_dtype(tally.after)).removeprefix("torch.") == tally.after.stored.dtype
 
 
 def _joined(rows: tuple[tuple[int, int], ...], more: tuple[int, int]) -> tuple[tuple[int, int], ...]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import io
+import logging
 import pickle
 import re
+import sys
 import warnings
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -28,9 +32,7 @@ def load_torch(path: str, file: File) -> Any:
     A file of the format before torch 1.6, which is no zip archive, is read as a whole.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(file))
+        return _load(path, file)
     except pickle.UnpicklingError as error:
         raise _refused(path, file, error) from None
     except Exception as error:
@@ -46,8 +48,36 @@ def load_torch(path: str, file: File) -> Any:
         ) from None
 
 
+def _load(path: str, file: File) -> Any:
+    with warnings.catch_warnings(), _quiet("torch.distributed"):
+        warnings.simplefilter("ignore")
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(file))
+        except pickle.UnpicklingError as error:
+            if "torch.distributed" not in str(error) or "torch.distributed.tensor" in sys.modules:
+                raise
+            # torch itself lets sharded tensors in, but only once the module that defines them is imported.
+            importlib.import_module("torch.distributed.tensor")
+
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(file))
+
+
+@contextmanager
+def _quiet(logger: str) -> Iterator[None]:
+    """Keep a library from logging that a sharded tensor has no process group here."""
+    log = logging.getLogger(logger)
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+
+
 def entries(tensors: Mapping[str, torch.Tensor], file: File | None = None) -> dict[str, Entry]:
     """Return an entry for every tensor by its name; tensors that share all of their memory become one.
+
+    Of a sharded tensor (DTensor) it is the part that lies on this process, with the shape of that part.
 
     With the file that `load_torch` mapped them from they are read from the file instead, so that they are never all
     in memory.
@@ -128,7 +158,7 @@ def _identity(name: str, tensor: torch.Tensor) -> tuple[object, ...]:
 
 
 def _entry(names: tuple[str, ...], tensor: torch.Tensor, file: File | None, at: Mapping[int, int]) -> Entry:
-    tensor = tensor.detach()
+    tensor = getattr(tensor, "_local_tensor", tensor).detach()
     stored = Stored(tuple(tensor.shape), dtype_name(tensor.dtype))
     if tensor.is_meta:
         return Entry(names, stored, why="it lies on the meta device, which holds no values")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from ..errors import FreezecheckError
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from .options import Options
 
 
-def deliver(checks: Sequence[Callable[[], Report]], options: Options) -> int:
+def deliver(checks: Sequence[Callable[[], Report]], options: Options, *, spinning: bool = True) -> int:
     """Run each check and write the reports as one document in each format; return the highest exit code.
+
+    `spinning` draws on a terminal what is under way; not where the user's own program draws there.
 
     A check that could not be made is said on stderr, and in the report where its format has a form for that; the
     others are still made. Raises UsageError, before any check, when an output cannot be written.
@@ -35,7 +37,7 @@ def deliver(checks: Sequence[Callable[[], Report]], options: Options) -> int:
         ]
         for check in checks:
             try:
-                with printing_to_stderr(), progress(options):
+                with printing_to_stderr(), progress(options) if spinning else nullcontext():
                     report = check()
             except FreezecheckError as error:
                 show_error(error, verbose=options.verbose)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import UsageError
 from ..guard import printing_to_stderr
 from .deliver import deliver
 from .options import JUDGE, OUTPUT, TABLE, Options, options
@@ -21,12 +20,13 @@ if TYPE_CHECKING:
 
 @click.command(
     short_help="Run a training script unchanged and watch its first steps.",
-    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    context_settings={"allow_interspersed_args": False},  # what follows SCRIPT is the script's own
 )
 @click.option("--spec", metavar="FILE", help="The freeze spec. [default: freezecheck.toml, else pyproject.toml]")
 @click.option("--steps", type=click.IntRange(min=1), metavar="N", help="Optimizer steps to watch. [default: 3]")
 @click.option("--continue", "every", type=click.IntRange(min=2), metavar="K", help="Go on; watch every K-th step.")
 @click.option("--model", metavar="NAME", help="Of several models, the one in this variable or of this class.")
+@click.option("--phase", metavar="NAME", help="The phase that the first steps are in. [default: the spec's first]")
 @click.option("-m", "as_module", is_flag=True, help="SCRIPT is a module's name, as with python -m.")
 @click.argument("script")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
@@ -38,13 +38,15 @@ def run(
     steps: int | None,
     every: int | None,
     model: str | None,
+    phase: str | None,
     as_module: bool,
     **given: Any,
 ) -> int:
     """Run SCRIPT as `python SCRIPT ARGUMENTS` would, and check what its first optimizer steps train.
 
-    The script is not changed: its own model, optimizer and data are watched. After the steps it is stopped, or goes
-    on with --continue. Its own exit status and traceback come through.
+    The script is not changed: its own model, optimizer and data are watched, and what it prints goes to stderr. After
+    the steps it is stopped, or goes on with --continue. Its own exit status and traceback come through. Under torchrun
+    it is `torchrun ... -m freezecheck run SCRIPT`; rank 0 reports for all.
     """
     from ..records import Severity
     from ..watching.script import Script
@@ -56,12 +58,13 @@ def run(
         as_module=as_module,
         every=every,
         model=model,
+        phase=phase,
         select=chosen.select,
         ignore=chosen.ignore,
         fail_on=Severity(chosen.fail_on),
     )
     check = partial(_run, plan, spec, steps)
-    code = deliver([check], chosen) if os.environ.get("RANK", "0") == "0" else _silently(check)
+    code = deliver([check], chosen, spinning=False) if os.environ.get("RANK", "0") == "0" else _silently(check)
     return plan.status or code
 
 
@@ -78,6 +81,4 @@ def _run(plan: Script, file: str | None, steps: int | None) -> Report:
     spec = Spec.discover(os.curdir) if file is None else Spec.load(file)
     if steps or (spec is not None and spec.steps):
         plan.steps = steps or (spec.steps if spec else None) or plan.steps
-    if not plan.path:
-        raise UsageError("no script was named", hint="freezecheck run [OPTIONS] SCRIPT [ARGS...]")
     return run_script(plan, spec)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,9 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from ..errors import TargetError
-from ..guard import printing_to_stderr, users_code
-from ..places import location_in
+from ..guard import printing_to_stderr, said, users_code
+from ..places import location_in, raised_at
+from ..records import Skipped
 from ._nearest import listed, perhaps
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ..records import Location
 
 _device: ContextVar[str | None] = ContextVar("device that models are built on", default=None)
+_refused: ContextVar[list[Skipped] | None] = ContextVar("constructors that could not build on it", default=None)
 
 
 def build(found: Any, name: str, arguments: Mapping[str, object]) -> nn.Module:
@@ -48,13 +50,18 @@ def build(found: Any, name: str, arguments: Mapping[str, object]) -> nn.Module:
 
 
 @contextmanager
-def building_on(device: str | None) -> Iterator[None]:
-    """Within the block `constructed` makes models on this device; only `meta` makes a difference."""
-    token = _device.set(device)
+def building_on(device: str | None) -> Iterator[list[Skipped]]:
+    """Within the block `constructed` makes models on this device; only `meta` makes a difference.
+
+    Gives the list into which constructors that could not build there are noted, each with its reason.
+    """
+    refused: list[Skipped] = []
+    tokens = _device.set(device), _refused.set(refused)
     try:
-        yield
+        yield refused
     finally:
-        _device.reset(token)
+        _device.reset(tokens[0])
+        _refused.reset(tokens[1])
 
 
 def constructed(doing: str, make: Callable[[], Any]) -> Any:
@@ -64,8 +71,15 @@ def constructed(doing: str, make: Callable[[], Any]) -> Any:
     reads its own numbers cannot, and is run again on the CPU.
     """
     if _device.get() == "meta":
-        with suppress(Exception), printing_to_stderr(), torch.device("meta"):
-            return make()
+        try:
+            with printing_to_stderr(), torch.device("meta"):
+                return make()
+        except Exception as error:
+            refused = _refused.get()
+            if refused is not None:
+                where = raised_at(error)
+                reason = f"it {said(error)}{f' at {where}' if where else ''}"
+                refused.append(Skipped(f"{doing} on the meta device", f"{reason}; it was built on the CPU instead"))
     with users_code(doing, TargetError):
         return make()
 

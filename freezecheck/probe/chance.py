@@ -62,7 +62,7 @@ class Look(Trace):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Note what this look is for, and trace on."""
         self.chose = self.chose or name_of(func) in _CHOOSING
-        tensors = list(tensors_in(args, kwargs or {}))
+        tensors = tensors_in(args, kwargs or {})
         for tensor in tensors:
             bit = self.flow.bit(tensor)
             if bit:

@@ -12,6 +12,8 @@ from .raw import CHUNK, ROWS_ON_DEVICE, parts, runs, words
 
 _ROWS_AT_ONCE = 2**22
 """Elements that are compared at once where it is done row by row."""
+_IN_CACHE = 2**18
+"""Elements whose difference is taken at once."""
 _ROW = CHUNK // 8
 """Words of 64 bits in a chunk."""
 
@@ -155,7 +157,7 @@ def _change(before: Tensor, after: Tensor) -> float:
     wide = torch.complex128 if before.is_complex() else torch.float64
     exact = before.dtype in (torch.float32, torch.float64)
     try:
-        change = _distance(before, after, before.dtype if exact else wide).amax().item()
+        change = _furthest(before, after) if exact else _distance(before, after, wide).amax().item()
     except (RuntimeError, NotImplementedError):
         return math.inf  # packed floats, which torch itself cannot read as numbers
     if math.isfinite(change):
@@ -164,6 +166,15 @@ def _change(before: Tensor, after: Tensor) -> float:
     size = before.element_size()
     differ = (before.view(torch.uint8) != after.view(torch.uint8)).view(-1, size).any(1)
     return float(each.masked_fill_(~differ, 0.0).amax().item())
+
+
+def _furthest(before: Tensor, after: Tensor) -> float:
+    """Return the largest distance of two runs of one exact dtype; piece by piece, so that each stays in the cache."""
+    buffer = torch.empty_like(before[:_IN_CACHE])
+    extremes: list[Tensor] = []
+    for one, other in zip(torch.split(before, _IN_CACHE), torch.split(after, _IN_CACHE), strict=True):
+        extremes += torch.aminmax(torch.sub(other, one, out=buffer[: len(one)]))
+    return torch.stack(extremes).abs().amax().item()
 
 
 def _distance(before: Tensor, after: Tensor, dtype: torch.dtype) -> Tensor:

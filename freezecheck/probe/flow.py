@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -93,12 +93,20 @@ def storage_of(tensor: torch.Tensor) -> int:
         return -id(tensor)  # sparse and wrapped tensors have no storage of their own
 
 
-def tensors_in(args: Any, kwargs: Mapping[str, Any]) -> Iterator[torch.Tensor]:
-    """Yield the tensors among arguments, also inside of lists, tuples and dicts."""
-    for value in (*args, *kwargs.values()):
+def tensors_in(args: Iterable[Any], kwargs: Mapping[str, Any]) -> list[torch.Tensor]:
+    """Return the tensors among arguments, also inside of lists, tuples and dicts."""
+    found: list[torch.Tensor] = []
+    _collect(args, found)
+    if kwargs:
+        _collect(kwargs.values(), found)
+    return found
+
+
+def _collect(values: Iterable[Any], found: list[torch.Tensor]) -> None:
+    for value in values:
         if isinstance(value, torch.Tensor):
-            yield value
+            found.append(value)
         elif isinstance(value, (list, tuple)):
-            yield from tensors_in(value, {})
+            _collect(value, found)
         elif isinstance(value, dict):
-            yield from tensors_in((), value)
+            _collect(value.values(), found)

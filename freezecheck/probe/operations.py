@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum, auto
+from functools import cache
 from typing import Any
 
 import torch
@@ -69,10 +70,12 @@ _QUESTIONS = frozenset(
     ]
 )
 _OPENS_MEMORY = frozenset({"data_ptr", "untyped_storage", "storage", "numpy", "__array__", "__dlpack__", "to_dlpack"})
+_MAX_NORM = {"embedding": 3, "embedding_bag": 4}
+"""Where the functions that look rows up take `max_norm`."""
 _FLAT = frozenset({"round", "rint", "floor", "ceil", "trunc", "fix", "sign", "sgn", "heaviside", "floor_divide"})
-_cache: dict[Any, Effect] = {}
 
 
+@cache
 def name_of(func: Any) -> str:
     """Return the name a user knows the function by: `relu`, `data` for the property, `add_` for an aten overload."""
     name = getattr(func, "__name__", "") or str(func)
@@ -81,15 +84,9 @@ def name_of(func: Any) -> str:
     return name.split(".")[0]
 
 
+@cache
 def effect_of(func: Any) -> Effect:
     """Return what a call of `func` does to the flow (decided once per function)."""
-    effect = _cache.get(func)
-    if effect is None:
-        effect = _cache[func] = _decide(func)
-    return effect
-
-
-def _decide(func: Any) -> Effect:
     raw, name = getattr(func, "__name__", ""), name_of(func)
     if raw == "__get__":
         if name == "data":
@@ -111,11 +108,13 @@ def _decide(func: Any) -> Effect:
     return Effect.ORDINARY
 
 
+@cache
 def opens_memory(func: Any) -> bool:
     """Whether the call hands out the tensor's memory, so that it may be written behind torch's back."""
     return name_of(func) in _OPENS_MEMORY
 
 
+@cache
 def is_flat(func: Any) -> bool:
     """Whether the function's derivative is zero everywhere it exists (rounding, sign)."""
     return name_of(func).rstrip("_") in _FLAT
@@ -130,11 +129,11 @@ def written_by(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list
     out = kwargs.get("out")
     if out is not None:
         written += [t for t in (out if isinstance(out, (list, tuple)) else (out,)) if isinstance(t, torch.Tensor)]
-    if name_of(func) in ("embedding", "embedding_bag"):
+    position = _MAX_NORM.get(name_of(func))
+    if position is not None and len(args) > 1:
         # An embedding with max_norm rescales the rows it looks up in place, in the forward, frozen or not.
-        position = 3 if name_of(func) == "embedding" else 4
-        if kwargs.get("max_norm", args[position] if len(args) > position else None) is not None and len(args) > 1:
-            written.append(args[1])
+        bound = kwargs.get("max_norm", args[position] if len(args) > position else None)
+        written += [args[1]] if bound is not None else []
     return written
 
 

@@ -123,7 +123,7 @@ class Trace(TorchFunctionMode):
         return self._run(func, effect, args, kwargs)
 
     def _run(self, func: Any, effect: Effect, args: Any, kwargs: Any) -> Any:
-        inputs = list(tensors_in(args, kwargs))
+        inputs = tensors_in(args, kwargs)
         upstream, cuts, live = 0, 0, False
         for tensor in inputs:
             above, lost = self._of(tensor)
@@ -169,7 +169,7 @@ class Trace(TorchFunctionMode):
                 cuts |= self._cut(func, output, upstream, flat=True)
         elif live or self._would_cut(effect, recording and not inference, cuts):
             cuts |= self._cut(func, output, upstream)
-        if output._base is not None and effect is Effect.WRITES:
+        if effect is Effect.WRITES and output._base is not None:
             base_upstream, base_cuts = self.flow.of(output._base)
             self.flow.put(output._base, base_upstream | upstream, base_cuts | cuts)
         self.flow.put(output, upstream, cuts)
@@ -257,7 +257,7 @@ class Trace(TorchFunctionMode):
             entry = self._escaped.get(id(value))
             if entry is not None and entry[0] is value:
                 upstream, cuts = upstream | entry[1], cuts | entry[2]
-        if effect is Effect.ENTERS and not upstream and not any(True for _ in tensors_in(args, kwargs)):
+        if effect is Effect.ENTERS and not upstream and not tensors_in(args, kwargs):
             return self._pending
         return upstream, cuts
 

@@ -64,8 +64,8 @@ class Watch(AbstractContextManager["Watch"]):
 
     def judge(self) -> None:
         """Judge what was seen. Raises FreezeError, or warns, as `on_violation` says."""
-        report = report_on(self._session, self._spec, target=self._target, command="run", fail_on=self._fail_on)
-        self._result = Result(agreed(report))
+        report = report_on(self._session, self._spec, target=self._target, fail_on=self._fail_on)
+        self._result = Result(agreed(report, self._session.ranks))
         if self._on_violation == "raise":
             self._result.raise_if_failed()
         elif self._on_violation == "warn" and not self._result.ok:

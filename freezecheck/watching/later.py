@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch.optim.optimizer import register_optimizer_step_post_hook
@@ -10,31 +11,56 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from .session import Session
 
 if TYPE_CHECKING:
-    from ..spec import Spec
+    from ..records import Finding
+    from .stages import Stages
+
+_BY_CHANCE = frozenset({"FZ201", "FZ202", "FZ206", "FZ302", "FZ303", "FZ405"})
+"""What one step alone may show of a right training: a branch that this batch does not take, a gradient that is zero."""
+_RUNNING = 3
+"""Looks in which such a thing must be seen, one after another."""
 
 
 class Later:
     """Counts optimizer steps, and watches every `every`-th from its forward to its end. The others cost a call."""
 
-    def __init__(self, spec: Spec | None, every: int, judge: Callable[[Session, int], None]) -> None:
-        self._spec, self._every, self._judge = spec, every, judge
-        self._count = 0
+    def __init__(self, stages: Stages, first: Session, every: int, judge: Callable[[Session, int], None]) -> None:
+        """`first` is the session that saw the first steps; `judge` is told each later one, and its step's number."""
+        self._stages, self._models, self._every, self._judge = stages, first.models, every, judge
+        self._count = first.total
+        self._optimizers = first.optimizers
+        self._running: Counter[tuple[str, str | None, str]] = Counter()
         self._session: Session | None = None
         self._handle = register_optimizer_step_post_hook(self._stepped)
 
     def _stepped(self, _optimizer: Any, _args: Any, _kwargs: Any) -> None:
         self._count += 1
         if self._session is None and (self._count + 1) % self._every == 0:
-            self._session = Session(self._spec, steps=1, enough=self._seen)
+            self._stages.advance(self._models)
+            self._session = Session(self._stages.spec, steps=1, enough=self._seen)
             self._session.__enter__()
+            for optimizer in self._optimizers:
+                self._session.take(optimizer)
 
     def _seen(self) -> None:
         session, self._session = self._session, None
-        if session is not None:
-            self._judge(session, self._count + 1)
+        if session is not None and not self._stages.advance(session.models):
+            self._judge(session, self._count)
+
+    def news(self, now: Sequence[Finding], known: Iterable[Finding]) -> list[Finding]:
+        """Return what is new: said of other tensors than before, and not seen by chance in this step alone."""
+        said = {key for finding in known for key in _keys(finding)}
+        self._running = Counter({key: self._running[key] + 1 for finding in now for key in _keys(finding)})
+        return [finding for finding in now if any(self._counts(finding, key) for key in _keys(finding) - said)]
+
+    def _counts(self, finding: Finding, key: tuple[str, str | None, str]) -> bool:
+        return self._running[key] >= (_RUNNING if finding.code in _BY_CHANCE else 1)
 
     def close(self) -> None:
         """Stop counting, and drop a step that is only half seen."""
         self._handle.remove()
         if self._session is not None:
             self._session.close()
+
+
+def _keys(finding: Finding) -> set[tuple[str, str | None, str]]:
+    return {(finding.code, finding.phase, name) for name in finding.tensors or (finding.message,)}

@@ -61,8 +61,10 @@ class Ranks:
         """Find the others, if the script has joined a distributed training by now; to be called again is harmless."""
         if self._store is None and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
             self.number, self.size = dist.get_rank(), dist.get_world_size()
+            from torch.distributed.distributed_c10d import PrefixStore, _get_default_store
+
             with suppress(Exception):  # a backend without a store: each rank then reports what it saw itself
-                self._store = dist.PrefixStore("freezecheck", dist.distributed_c10d._get_default_store())
+                self._store = PrefixStore("freezecheck", _get_default_store())
 
     def compare(self, table: Table) -> tuple[Finding, ...]:
         """Return what the ranks disagree on; the same on every rank. Waits for the others a while."""

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.machinery
 import os
-import runpy
 import sys
-import traceback
-import types
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..errors import FreezecheckError, ProbeError, UsageError
-from ..places import kind, shown
-from ..records import Finding, Report
+from ..places import shown, told_from_here
 from .later import Later
+from .main import LeftAtOnce, as_main, execute, leaving_seen, raised, status_of
 from .ranks import agreed
 from .session import Session
-from .verdict import report_on
+from .stages import Stages
 
 if TYPE_CHECKING:
-    from ..records import Severity
+    from ..records import Report, Severity
     from ..spec import Spec
 
 INTERRUPTED = 130
@@ -31,14 +26,6 @@ INTERRUPTED = 130
 
 class Enough(BaseException):
     """Everything was seen: unwinds the script. No Exception, so that a script's own `except Exception` lets it by."""
-
-
-class LeftAtOnce(BaseException):
-    """The script called `os._exit`."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(status)
-        self.status = status
 
 
 @dataclass
@@ -53,6 +40,8 @@ class Script:
     every: int | None = None
     """Let the script go on after the first steps, and look at one step in so many; None stops it."""
     model: str | None = None
+    phase: str | None = None
+    """Of a spec with phases, the one that the first steps are in; None: the first one."""
     select: Sequence[str] = ()
     ignore: Sequence[str] = ()
     fail_on: Severity | None = None
@@ -68,9 +57,10 @@ def run(script: Script, spec: Spec | None) -> Report:
     such script.
     """
     if not script.as_module and not os.path.isfile(script.path):
-        what = "is a directory" if os.path.isdir(script.path) else "does not exist"
+        what = "is a directory, not a script" if os.path.isdir(script.path) else "does not exist"
         raise UsageError(f"{script.path} {what}", hint="freezecheck run [OPTIONS] SCRIPT [ARGS...]")
-    return _Run(script, spec).run()
+    with told_from_here():
+        return _Run(script, spec).run()
 
 
 class _Run:
@@ -78,10 +68,13 @@ class _Run:
 
     def __init__(self, script: Script, spec: Spec | None) -> None:
         self.script, self.spec = script, spec
+        self.target = f"-m {script.path}" if script.as_module else shown(script.path)
+        self.stages = Stages(spec, script.phase)
         self.report: Report | None = None
         self.failed: FreezecheckError | None = None
+        self.stopping = False
         self.later: Later | None = None
-        self.session = Session(spec, steps=script.steps, enough=self._enough)
+        self.session = Session(self.stages.spec, steps=script.steps, enough=self._enough)
 
     def run(self) -> Report:
         with self.session:
@@ -97,135 +90,75 @@ class _Run:
     def _enough(self) -> None:
         """Judge while the training still stands; then stop it, or let it go on."""
         try:
-            self.report = agreed(self._judge(self.session))
+            self.report = agreed(self._judge(self.session), self.session.ranks)
         except FreezecheckError as error:
             self.failed = error
-            raise Enough from error
-        if self.script.every is None:
+        if self.failed is not None or self.script.every is None or self.session.disagreements:
+            self.stopping = True
             raise Enough
         print("freezecheck: the first steps are judged, the script goes on", file=sys.stderr)
-        self.later = Later(self.spec, self.script.every, self._judge_later)
+        self.later = Later(self.stages, self.session, self.script.every, self._judge_later)
 
     def _judge(self, session: Session) -> Report:
+        from .verdict import report_on
+
         script = self.script
-        options = {} if script.fail_on is None else {"fail_on": script.fail_on}
-        return report_on(
+        report = report_on(
             session,
             self.spec,
-            target=script.path if script.as_module else shown(script.path),
+            target=self.target,
             choose=script.model,
             select=script.select,
             ignore=script.ignore,
-            **options,
         )
+        return report if script.fail_on is None else replace(report, fail_on=script.fail_on)
 
     def _judge_later(self, session: Session, step: int) -> None:
-        """Add what a later step shows and the first did not."""
+        """Add what a later step shows and no earlier one did."""
         assert self.report is not None, "later steps come after the first"
-        known = {(f.code, f.tensors) for f in self.report.findings}
-        new = [f for f in self._judge(session).findings if (f.code, f.tensors) not in known]
+        assert self.later is not None, "and it is they that are judged here"
+        new = self.later.news(self._judge(session).findings, self.report.findings)
         for finding in new:
             print(f"freezecheck: {finding.code} at step {step}: {finding.message}", file=sys.stderr)
-        self.report = _with_findings(self.report, new)
+        self.report = replace(self.report, findings=(*self.report.findings, *new))
 
     def _report_so_far(self) -> Report:
         """Judge a script that ended on its own before all steps were made."""
         session, script = self.session, self.script
         if session.total == 0 and not any(one.evidence.loss for one in session.models):
-            seen = ", ".join(f"{one.name} ({type(one.model).__name__})" for one in session.models) or "no model"
-            after = f"ended with status {script.status}" if script.status else "ended"
-            raise ProbeError(
-                f"{script.path} {after} without an optimizer step; seen by then: {seen}",
-                hint="Nothing was trained, so nothing can be judged. A training in processes of its own "
-                "(multiprocessing spawn) is watched with `torchrun … -m freezecheck run`; "
-                "`freezecheck verify` checks a model without its script.",
-            )
+            raise _nothing_seen(script, session)
         session.measure()
-        return self._judge(session)
-
-    # ------------------------------------------------------------ the script itself
+        return agreed(self._judge(session), session.ranks)
 
     def _execute(self) -> None:
+        """Run the script, and note how it ended. What it does about being stopped is not its own ending."""
         script = self.script
         try:
-            with _as_main(script), _leaving_seen():
-                _run_module(script) if script.as_module else _run_file(script.path)
+            with as_main(script.path, script.arguments, as_module=script.as_module), leaving_seen():
+                execute(script.path, as_module=script.as_module)
         except Enough:
             pass
+        except UsageError:
+            raise
         except LeftAtOnce as left:
             script.status = left.status
         except SystemExit as leaving:
-            script.status = _status_of(leaving)
-        except KeyboardInterrupt:
-            script.status = INTERRUPTED
+            script.status = 0 if self.stopping else status_of(leaving)
         except BaseException as error:
-            _show(error)
-            script.status = 1
+            if not self.stopping:
+                raised(error)
+                script.status = INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
 
 
-def _run_file(path: str) -> None:
-    """Run a file as the main module: as `runpy.run_path`, but in a real `__main__` that spawned workers can find."""
-    with open(path, "rb") as file:
-        code = compile(file.read(), path, "exec")
-    main = types.ModuleType("__main__")
-    main.__dict__.update(__file__=path, __builtins__=__builtins__, __spec__=None)
-    main.__loader__ = importlib.machinery.SourceFileLoader("__main__", path)
-    sys.modules["__main__"] = main
-    exec(code, main.__dict__)  # that is what running a script is
-
-
-def _run_module(script: Script) -> None:
-    runpy.run_module(script.path, run_name="__main__", alter_sys=True)
-
-
-@contextmanager
-def _as_main(script: Script) -> Iterator[None]:
-    """Give the script its own argv, first place on the path and `__main__`, and put ours back."""
-    main, argv, path = sys.modules["__main__"], sys.argv, list(sys.path)
-    folder = os.getcwd() if script.as_module else os.path.dirname(os.path.abspath(script.path))
-    sys.argv = [script.path, *script.arguments]
-    sys.path.insert(0, folder)
-    try:
-        yield
-    finally:
-        sys.modules["__main__"], sys.argv, sys.path[:] = main, argv, path
-
-
-@contextmanager
-def _leaving_seen() -> Iterator[None]:
-    """Turn `os._exit` of this process into an exception, so that what was seen is still told."""
-    leave, process = os._exit, os.getpid()
-
-    def watched_leave(status: int) -> None:
-        if os.getpid() != process:
-            leave(status)
-        raise LeftAtOnce(status)
-
-    os._exit = watched_leave  # type: ignore[assignment]  # put back below
-    try:
-        yield
-    finally:
-        os._exit = leave
-
-
-def _status_of(leaving: SystemExit) -> int:
-    if leaving.code is None:
-        return 0
-    if isinstance(leaving.code, int):
-        return leaving.code
-    print(leaving.code, file=sys.stderr)
-    return 1
-
-
-def _show(error: BaseException) -> None:
-    """Print a traceback as Python would, without freezecheck's own frames at its head."""
-    trace = error.__traceback__
-    while trace is not None and kind(trace.tb_frame.f_code.co_filename) in ("freezecheck", "python"):
-        trace = trace.tb_next
-    traceback.print_exception(type(error), error, trace, file=sys.stderr)
-
-
-def _with_findings(report: Report, new: Sequence[Finding]) -> Report:
-    from dataclasses import replace
-
-    return replace(report, findings=(*report.findings, *new))
+def _nothing_seen(script: Script, session: Session) -> ProbeError:
+    seen = ", ".join(f"{one.name} ({type(one.model).__name__})" for one in session.models) or "no model's forward"
+    after = f"ended with status {script.status}" if script.status else "ended"
+    made = ", ".join(type(one).__name__ for one in session.optimizers) or "no optimizer"
+    hint = (
+        "Nothing was trained, so nothing can be judged. A training in processes of its own (multiprocessing spawn) is "
+        "watched with `torchrun … -m freezecheck run`; `freezecheck verify` checks a model without its script."
+    )
+    return ProbeError(
+        f"{script.path} {after} without an optimizer step; seen by then: {seen}, {made}",
+        hint="Its own error stands above." if script.status else hint,
+    )

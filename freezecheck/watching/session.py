@@ -23,9 +23,11 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
+from ..probe.flow import tensors_in
 from ..probe.functions import NoneReturned, following_functions
 from ..probe.graph import leaves_and_functions
-from ..probe.trace import Trace, tensors_in
+from ..probe.trace import Trace
+from ..records import Gradient
 from .flags import Flags
 from .patches import Uncompiled, patched
 from .ranks import Ranks
@@ -264,7 +266,7 @@ class Session:
         return follow
 
     def _about_to_update(self, optimizer: Any) -> None:
-        if self._elsewhere:
+        if self._elsewhere or _overflowed(optimizer):
             return
         with torch._C.DisableTorchFunction():
             if not any(one is optimizer for one in self.optimizers):
@@ -305,7 +307,7 @@ class Session:
         """Whether all that trains was stepped as often as wanted, or was waited for long enough."""
         if self.total >= _PATIENCE * self.wanted:
             return True
-        counts = []
+        counts: list[int] = []
         for one in self.models:
             done: dict[int, int] = {}
             for index, optimizer in enumerate(self.optimizers):
@@ -317,6 +319,11 @@ class Session:
             return self.total >= self.wanted * max(1, len(self.stepped))
         return min(counts) >= self.wanted
 
+    def trained(self, one: Watched) -> bool:
+        """Whether a model is being trained: it got a gradient, or an optimizer that stepped holds some of it."""
+        held = [t for i in self.stepped for group in self.optimizers[i].param_groups for t in group["params"]]
+        return one.owns(held) or any(seen not in (None, Gradient.NONE) for seen in one.evidence.gradients.values())
+
     def measure(self) -> None:
         """Compare every model with what it was."""
         for one in self.models:
@@ -326,4 +333,4 @@ class Session:
 def _overflowed(optimizer: Any) -> bool:
     """Whether a fused optimizer was told by a GradScaler to leave everything as it is."""
     found = getattr(optimizer, "found_inf", None)
-    return isinstance(found, torch.Tensor) and bool(found.any())
+    return isinstance(found, torch.Tensor) and found.any().item() is True

@@ -11,9 +11,9 @@ import torch
 
 from ..assemble import assemble
 from ..errors import SpecError, UsageError
-from ..judge import judge
+from ..judge import codes_run, judge
 from ..match import match
-from ..places import kind
+from ..places import kind, shown
 from ..records import Conditions, Description, Observation, Report, Severity, Skipped
 
 if TYPE_CHECKING:
@@ -36,19 +36,46 @@ def report_on(
     """Judge what a session saw.
 
     Of several models `choose` takes one by the name of its variable or class; else the spec takes the one that all
-    its selectors fit; else all are judged together, each tensor's name beginning with its model's.
+    its selectors fit; else all are judged together, each tensor's name beginning with its model's. A spec with phases
+    is judged by the phase that the session was begun with.
     Raises UsageError when `choose` names none of them, SpecError when the spec fits none.
     """
-    models = _meant(session, spec, choose)
+    stage = session.spec
+    models = _meant(session, stage, choose)
     parts = [_part(session, one) for one in models]
     description, observation = parts[0] if len(parts) == 1 else _joined([one.name for one in models], parts)
-    plan = match(spec, description)
-    case = assemble(description, plan, observation, _files())
-    findings, skipped = judge(case, select=select, ignore=(*ignore, *(spec.ignore if spec else ())))
-    others = [one.name for one in session.models if one not in models]
+    files = _files()
+    case = assemble(description, match(stage, description), observation, files)
+    out = (*ignore, *(stage.ignore if stage else ()))
+    path = spec.path if spec else None
+    if session.disagreements:
+        why = "the training was stopped before its first step, in which the ranks would wait for one another for ever"
+        skipped: tuple[Skipped, ...] = (Skipped("every rule but FZ109", why),)
+        return Report(
+            command, target, path, case, session.disagreements, skipped, fail_on, ("FZ109",), tuple(map(shown, files))
+        )
+    findings, skipped = judge(case, select=select, ignore=out, phase=_phase(spec, stage))
+    skipped = (*skipped, *_left_out(session, models))
+    ran = codes_run(case, select=select, ignore=out)
+    return Report(command, target, path, case, findings, skipped, fail_on, ran, tuple(map(shown, files)))
+
+
+def _phase(spec: Spec | None, stage: Spec | None) -> str | None:
+    return next((phase.name for phase in (spec.phases if spec else ()) if phase.spec is stage), None)
+
+
+def _left_out(session: Session, models: Sequence[Watched]) -> list[Skipped]:
+    left_out = []
+    others = [one.name for one in session.models if one not in models and session.trained(one)]
     if others:
-        skipped = (*skipped, Skipped(f"the model {', '.join(others)}", "another one was judged; --model chooses"))
-    return Report(command, target, spec.path if spec else None, case, findings, skipped, fail_on)
+        left_out.append(Skipped(f"the model {', '.join(others)}", "another one was judged; --model chooses"))
+    if session.uncompiled.used:
+        why = "the watched steps ran the model as it is written, to see where its gradients go"
+        left_out.append(Skipped("what torch.compile makes of the model", why))
+    idle = [type(one).__name__ for index, one in enumerate(session.optimizers) if index not in session.stepped]
+    if idle:
+        left_out.append(Skipped(", ".join(idle), "this optimizer made no step while the training was watched"))
+    return left_out
 
 
 def _meant(session: Session, spec: Spec | None, choose: str | None) -> list[Watched]:
@@ -59,7 +86,7 @@ def _meant(session: Session, spec: Spec | None, choose: str | None) -> list[Watc
             seen = ", ".join(f"{one.name} ({type(one.model).__name__})" for one in models) or "none"
             raise UsageError(f"no model called {choose} was trained", hint=f"seen: {seen}")
         return named[:1]
-    trained = [one for one in models if one.steps or one.evidence.loss is not None] or models
+    trained = [one for one in models if session.trained(one)] or models
     if spec is None or len(trained) == 1:
         return trained
     lost = {id(one): _unmatched(spec, one) for one in trained}

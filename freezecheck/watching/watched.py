@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from ..spec import Spec
     from .flags import Flags
 
-_SMALL = 4096
-"""Bytes up to which a copy costs no more than a fingerprint."""
+_SMALL = 2**18
+"""Bytes up to which a tensor is copied, so that it can be told by how much it moved."""
 
 
 class Watched:
@@ -74,13 +74,12 @@ class Watched:
         self.updates: dict[str, Update] = {}
         self.steps.clear()
         self._contents = {name: Content(t.data) for name, t in self.body.tensors.items()}
-        self._remember(self._contents)
+        self._remember(list(self._contents.values()))
 
-    def _remember(self, contents: Mapping[str, Content]) -> None:
-        buffers = self.body.tensors.keys() - self.parameters.keys()
-        wanted = [c for n, c in contents.items() if n in buffers or self.flags.get(n) or c.nbytes <= _SMALL]
-        copy_all(wanted)
-        for content in contents.values():
+    def _remember(self, contents: Sequence[Content]) -> None:
+        """Copy what is small; a fingerprint of the rest costs no memory, which a training may have none left of."""
+        copy_all(content for content in contents if content.nbytes <= _SMALL)
+        for content in contents:
             content.mark()
 
     def holds(self, module: nn.Module) -> bool:
@@ -124,7 +123,7 @@ class Watched:
         woken = {n: content for n, content in woken.items() if not content.empty}
         if woken:  # lazy layers have their weights by now
             self._contents.update(woken)
-            self._remember(woken)
+            self._remember(list(woken.values()))
         for name, parameter in self.parameters.items():
             self.trained[name] = self.trained[name] or parameter.requires_grad
         self.evidence.note_gradients()

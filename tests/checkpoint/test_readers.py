@@ -143,6 +143,7 @@ def test_a_whole_pickled_model_is_refused_with_the_class_it_wants(tmp_path):
     assert "state_dict()" in caught.value.hint
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_torchscript_is_refused_by_its_name(tmp_path):
     """A TorchScript archive is code, and the message says so."""
     torch.jit.trace(nn.Linear(2, 2), torch.ones(1, 2)).save(str(tmp_path / "m.pt"))

@@ -10,6 +10,7 @@ from torch import nn
 import freezecheck
 from freezecheck.check import verify_subject
 from freezecheck.loading import load
+from freezecheck.subject import Subject
 from tests.probe.verified import Base, sgd, verified
 
 
@@ -77,9 +78,7 @@ def test_a_loss_that_fails_is_not_blamed_on_a_layer() -> None:
     assert "head" not in error.message
 
 
-@pytest.mark.parametrize("way", ["if x.sum() > 0:\n            x = x * 2", "x = x * x.mean().item()", "x[x > 0] = 1.0"])
-def test_control_flow_by_values_on_meta_is_an_error_and_no_verdict(way, tmp_path, monkeypatch) -> None:
-    """What the meta device cannot decide ends the check with the line and a way out, or does not matter."""
+def on_meta(way: str, tmp_path, monkeypatch) -> Subject:
     source = (
         "import torch\nfrom torch import nn\n\nclass Net(nn.Module):\n    def __init__(self):\n"
         "        super().__init__()\n        self.fc = nn.Linear(3, 4)\n        self.head = nn.Linear(4, 2)\n\n"
@@ -88,13 +87,19 @@ def test_control_flow_by_values_on_meta_is_an_error_and_no_verdict(way, tmp_path
     )
     (tmp_path / "model.py").write_text(source, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    subject = load("model.py", device="meta")
-    try:
-        report = verify_subject(subject)
-    except freezecheck.FreezecheckError as error:
-        assert "meta" in error.message
-        assert "leave --meta out" in error.hint
-        assert error.location is not None
-        assert error.location.text == way.partition("\n")[0]
-    else:
-        assert not report.findings
+    return load("model.py", device="meta")
+
+
+@pytest.mark.parametrize("way", ["x = x * 2 if x.sum() > 0 else x", "x = x * x.mean().item()", "x = x[x.nonzero()]"])
+def test_control_flow_by_values_on_meta_is_an_error_and_no_verdict(way: str, tmp_path, monkeypatch) -> None:
+    """What the meta device cannot decide ends the check with the line and a way out."""
+    with pytest.raises(freezecheck.FreezecheckError, match="meta") as caught:
+        verify_subject(on_meta(way, tmp_path, monkeypatch))
+    assert "leave --meta out" in caught.value.hint
+    assert caught.value.location is not None
+    assert caught.value.location.text == way
+
+
+def test_masks_that_the_meta_device_can_follow_do_not_matter(tmp_path, monkeypatch) -> None:
+    """Writing through a mask needs no values."""
+    assert not verify_subject(on_meta("x[x > 0] = 1.0", tmp_path, monkeypatch)).findings
