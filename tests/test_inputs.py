@@ -7,8 +7,10 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+import torchvision
 from torch import nn
 
+import freezecheck
 from freezecheck.errors import ProbeError
 from freezecheck.inputs import Declared, declared, explain_shape_failure, infer, of_shape, said_of
 from freezecheck.subject import call_model
@@ -331,3 +333,13 @@ class TestDeclared:
         assert of_shape(nn.Sequential(nn.Embedding(5, 2)), (2, 9)).said == "int64[2, 9]"
         assert of_shape(nn.Sequential(nn.Linear(5, 2)).half(), (2, 5)).said == "float16[2, 5]"
         assert declared([Declared((1,)), Declared((2,))]).said == "float32[1], float32[2]"
+
+
+@pytest.mark.parametrize("model", [LeNet(4), LeNet(5), torchvision.models.resnet18()], ids=["28", "32", "resnet18"])
+def test_verify_needs_no_shape_from_the_user(model):
+    """The article's LeNet and torchvision's models are verified as they are, and the conditions say what was found."""
+    result = freezecheck.verify(model)
+    assert not result.findings
+    said = result.report.case.conditions.inputs
+    assert said.startswith("float32[2, ")
+    assert "found from the shape of conv1" in said or "torchvision" in said

@@ -54,12 +54,13 @@ def _ways(model: nn.Module, batch: int) -> Iterator[Callable[[], dict[str, Tenso
     draw = _drawers(config, batch)
     decoder = bool(getattr(config, "is_encoder_decoder", False)) and "decoder_input_ids" in names
     together = [name for name in draw if name in names and name != "decoder_input_ids"]
-    both = main in together and len(together) > 1 and hasattr(config, "vision_config")
-    for wanted in [together, [main]] if both else [[main]]:
+    several = main in together and len(together) > 1
+    ways = ([main], together) if several else ([main],)
+    for wanted in reversed(ways) if several and hasattr(config, "vision_config") else ways:
         if not set(wanted) <= set(draw):
             continue
         for length in dict.fromkeys((_length(config), _positions(config))):
-            if not length or length > _LONGEST or (length != _length(config) and "input_ids" not in wanted):
+            if length < 1 or length > _LONGEST or (length != _length(config) and "input_ids" not in wanted):
                 continue
             # Some models make the decoder's input of the encoder's, and refuse another one.
             for keys in [[*wanted, "decoder_input_ids"], wanted] if decoder else [wanted]:

@@ -12,8 +12,6 @@ from .raw import CHUNK, ROWS_ON_DEVICE, parts, runs, words
 
 _ROWS_AT_ONCE = 2**22
 """Elements that are compared at once where it is done row by row."""
-_IN_CACHE = 2**18
-"""Elements whose difference is taken at once."""
 _ROW = CHUNK // 8
 """Words of 64 bits in a chunk."""
 
@@ -169,12 +167,9 @@ def _change(before: Tensor, after: Tensor) -> float:
 
 
 def _furthest(before: Tensor, after: Tensor) -> float:
-    """Return the largest distance of two runs of one exact dtype; piece by piece, so that each stays in the cache."""
-    buffer = torch.empty_like(before[:_IN_CACHE])
-    extremes: list[Tensor] = []
-    for one, other in zip(torch.split(before, _IN_CACHE), torch.split(after, _IN_CACHE), strict=True):
-        extremes += torch.aminmax(torch.sub(other, one, out=buffer[: len(one)]))
-    return torch.stack(extremes).abs().amax().item()
+    """Return the largest distance of two runs of one exact dtype, in a pass less than by absolute values."""
+    low, high = torch.aminmax(after - before)
+    return max(high.item(), -low.item()) if low == low else math.nan
 
 
 def _distance(before: Tensor, after: Tensor, dtype: torch.dtype) -> Tensor:

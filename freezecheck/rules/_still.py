@@ -6,8 +6,8 @@ from ..records import Case, Facts, Gradient
 
 _EXACT = {"float32": 2.0**-23, "float64": 2.0**-52}
 """The distance from 1 to the next number of each dtype whose rounding noise is far below any gradient that trains."""
-_NOISE = 64
-"""So many of those distances a sum of cancelling terms may be away from zero."""
+_NOISE = 1024
+"""So many of those distances a sum of cancelling terms may be away from zero, in parts of the largest gradient."""
 
 
 def still(case: Case) -> list[Facts]:
@@ -29,7 +29,7 @@ def _noise(case: Case, fact: Facts) -> bool:
     A convolution's bias before a BatchNorm, a bias on attention keys, the weight of a norm before another norm.
     """
     around = max((f.gradient_max or 0.0 for f in case.trainable), default=0.0)
-    return (fact.gradient_max or 0.0) <= _NOISE * _EXACT.get(fact.tensor.dtype, 0.0) * around
+    return fact.gradient_max is not None and fact.gradient_max < _NOISE * _EXACT.get(fact.tensor.dtype, 0.0) * around
 
 
 def shifts_nothing(case: Case, fact: Facts) -> bool:

@@ -63,8 +63,8 @@ def example_inputs():
 
 ## Known problems
 
-A part that is used for some inputs only (an absent modality, an expert that no token chose) may see none of them in the
-few steps: give inputs that reach it, more steps, or list it as `unchecked`.
+A part that is used for some inputs only (an absent modality) may see none of them in the few steps: give inputs that
+reach it, more steps, or list it as `unchecked`. An expert that no token chose is left unjudged, and said.
 """
 
 from __future__ import annotations

@@ -77,7 +77,8 @@ trainable = ["down", "up"]
 ## Known problems
 
 After one step alone nothing is said: a layer behind a zero-initialised one (LoRA) has a zero gradient there and wakes
-at the second step. Random inputs may leave a ReLU at zero for every sample; give real ones.
+at the second step. Random inputs may leave a ReLU at zero for every sample; give real ones. A bias that what follows
+takes away (before a BatchNorm, on attention keys) has a gradient of zero by nature and is passed over.
 """
 
 from __future__ import annotations

@@ -87,7 +87,9 @@ def _meant(session: Session, spec: Spec | None, choose: str | None) -> list[Watc
             raise UsageError(f"no model called {choose} was trained", hint=f"seen: {seen}")
         return named[:1]
     trained = [one for one in models if session.trained(one)] or models
-    if spec is None or len(trained) == 1:
+    if spec is None:  # a frozen teacher too: its statistics must not move
+        return [one for one in models if one in trained or not any(one.trained.values())]
+    if len(trained) == 1:
         return trained
     lost = {id(one): _unmatched(spec, one) for one in trained}
     fitting = [one for one in trained if lost[id(one)] == 0]
