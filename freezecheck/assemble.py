@@ -12,6 +12,7 @@ from .records import (
     Expected,
     Facts,
     Gradient,
+    Layer,
     LayerFacts,
     Need,
     Observation,
@@ -47,7 +48,7 @@ def assemble(
         missing.setdefault(Need.PRETRAINED, "")
     return Case(
         facts=facts,
-        layers=tuple(_layers(description, facts, seen)),
+        layers=tuple(_layers(description, plan, facts, seen)),
         plan=plan,
         strays=tuple(_strays(description, plan, tuple(files))),
         foreign=seen.foreign,
@@ -130,7 +131,7 @@ def held_by(facts: Facts) -> str | None:
     return None
 
 
-def _layers(description: Description, facts: tuple[Facts, ...], seen: Observation) -> Iterator[LayerFacts]:
+def _layers(description: Description, plan: Plan, facts: tuple[Facts, ...], seen: Observation) -> Iterator[LayerFacts]:
     below: dict[str, dict[str, Facts]] = {layer.name: {} for layer in description.layers}
     for row in facts:
         if row.is_buffer:
@@ -153,9 +154,16 @@ def _layers(description: Description, facts: tuple[Facts, ...], seen: Observatio
             frozen=sum(row.tensor.numel for row in rows if not row.tensor.requires_grad),
             held_by=", ".join(dict.fromkeys(held for held in holders.values() if held)) or None,
             training=training,
-            movable_buffers=layer.statistics if (layer.training if training is None else training) else (),
+            movable_buffers=layer.statistics if _trains(layer, training, plan) else (),
             saved_bytes=seen.saved_bytes.get(layer.name),
         )
+
+
+def _trains(layer: Layer, training: bool | None, plan: Plan) -> bool:
+    """Whether it trains: as it was seen to, else as it stands, the spec's word for what the loop does included."""
+    if training is not None:
+        return training
+    return layer.training and not any(f"{layer.name}.".startswith(f"{path}.") or not path for path in plan.eval_layers)
 
 
 def _joined(states: list[str]) -> Literal["frozen", "trainable", "mixed", "unchecked", "none"] | str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from .match import match
 from .probe.describe import Anatomy, anatomy
-from .records import Expected
+from .records import Expected, Plan, Unmatched
+from .spec_mistakes import Mistake, spec_error
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,43 +35,64 @@ def apply(model: nn.Module, spec: Spec) -> nn.Module:
 
     Parameters that the spec expects trainable require grad from then on, those it expects frozen do not and lose
     their `.grad`; unchecked ones are left alone. A layer whose statistics are expected frozen, and may not move, goes
-    into eval mode and stays there through later calls of `model.train()`. Call it before the optimizer is made.
+    into eval mode and stays there through later calls of `model.train()`; so do the modules under `eval`. Of a spec
+    with phases the first one is applied; `apply(model, spec.phase("finetune"))` applies another. Call it before the
+    optimizer is made.
 
-    Raises SpecError when the spec names something out of range, and ValueError when a selector matches nothing or a
-    tied tensor is expected both frozen and trainable, before anything is changed.
+    A parameter of which only some rows are expected to train requires grad whole: flags know no rows.
+    Raises SpecError, before anything is changed, when a selector selects nothing or names an index out of range, or
+    when a tied tensor is expected both frozen and trainable.
     """
+    stage = spec.phases[0].spec if spec.phases else spec
     body = anatomy(model)
-    plan = match(spec, body.description)
-    if plan.unmatched:
-        lost = ", ".join(f"{u.selector.list} = {u.selector.text!r}" for u in plan.unmatched)
-        raise ValueError(f"the spec selects nothing in this model with {lost}; `freezecheck verify` names the nearest")
-    if plan.contradictions:
-        first = plan.contradictions[0]
-        raise ValueError(f"{first.frozen_as} and {first.trainable_as} are one tensor, and cannot be frozen and trained")
+    plan = match(stage, body.description)
+    mistakes = list(_mistakes(plan))
+    if mistakes:
+        raise spec_error(mistakes, hint="Nothing was changed in the model; `freezecheck report` lists its layers.")
     for name, parameter in body.parameters.items():
-        expected = plan.expected[name]
-        if expected is Expected.UNCHECKED or not body.description.by_name[name].differentiable:
-            continue
-        parameter.requires_grad_(expected is Expected.TRAINABLE)
-        if expected is Expected.FROZEN:
-            parameter.grad = None
-    for layer in body.description.layers:
-        moving = [n for n in layer.statistics if plan.expected.get(_canonical(body, n)) is Expected.FROZEN]
-        if any(_canonical(body, n) not in plan.buffers_may_move for n in moving):
-            _keep_in_eval(body.modules[layer.name])
-        else:
-            _release(body.modules[layer.name])
+        _set(parameter, plan.expected[name])
+    kept = [body.modules[path] for path in (*plan.eval_layers, *_with_still_statistics(body, plan))]
+    for module in body.modules.values():
+        _release(module)
+    for module in kept:
+        _keep_in_eval(module)
     return model
 
 
-def _canonical(body: Anatomy, name: str) -> str:
-    return body.description.by_name[name].name
+def _set(parameter: nn.Parameter, expected: Expected) -> None:
+    if expected is Expected.UNCHECKED or not (parameter.is_floating_point() or parameter.is_complex()):
+        return
+    parameter.requires_grad_(expected is Expected.TRAINABLE)
+    if expected is Expected.FROZEN:
+        parameter.grad = None
+
+
+def _with_still_statistics(body: Anatomy, plan: Plan) -> Iterator[str]:
+    """Yield the layers that would move a buffer which the spec wants still."""
+    for layer in body.description.layers:
+        buffers = [body.description.by_name[name].name for name in layer.statistics]
+        if any(plan.expected.get(n) is Expected.FROZEN and n not in plan.buffers_may_move for n in buffers):
+            yield layer.name
+
+
+def _mistakes(plan: Plan) -> Iterator[Mistake]:
+    for one in plan.unmatched:
+        yield Mistake(_nothing(one), one.selector.location)
+    for contradiction in plan.contradictions:
+        what = f"`{contradiction.frozen_as}` and `{contradiction.trainable_as}` are one tensor, which cannot be both "
+        yield Mistake(what + "frozen and trainable", contradiction.location)
+
+
+def _nothing(one: Unmatched) -> str:
+    said = f"`{one.selector.text}` in `{one.selector.list}` selects nothing of this model"
+    if one.hint:
+        return f"{said}. {one.hint}"
+    return f"{said}; nearest: {', '.join(f'`{name}`' for name in one.nearest)}" if one.nearest else said
 
 
 def _keep_in_eval(module: nn.Module) -> None:
     module.eval()
-    if not isinstance(vars(module).get("train"), StaysInEval):
-        module.train = StaysInEval(module)  # type: ignore[method-assign]  # that is the point
+    module.train = StaysInEval(module)  # type: ignore[method-assign]  # that is the point
 
 
 def _release(module: nn.Module) -> None:

@@ -30,9 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 READMES = (ROOT / "README.md", *sorted((ROOT / "examples").glob("*/README.md")))
 CONSOLE = re.compile(r"(?<=^```console\n)(.*?)(?=^```$)", re.M | re.S)
 FILE = re.compile(r"(?<=^<!-- file: )(?P<path>\S+)(?P<open> -->\n```\w*\n)(?P<body>.*?)(?=^```$)", re.M | re.S)
-TABLE = re.compile(
-    r"(?<=^<!-- )(?P<name>rules|formats|commands) -->\n.*?(?=^<!-- /(?P=name) -->$)", re.M | re.S
-)
+TABLE = re.compile(r"(?<=^<!-- )(?P<name>rules|formats|commands) -->\n.*?(?=^<!-- /(?P=name) -->$)", re.M | re.S)
 
 
 @dataclass(frozen=True)

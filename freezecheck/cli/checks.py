@@ -11,6 +11,7 @@ import click
 
 from ..errors import UsageError
 from .deliver import deliver
+from .imports import heavy_imports
 from .options import JUDGE, META, MODEL, OUTPUT, PROBE, TABLE, Options, options
 from .progress import say
 
@@ -93,7 +94,8 @@ def _subject(target: str | None, spec: Spec | None, chosen: Options) -> Subject:
         raise _no_target(spec)
     device = chosen.load_on()
     say("importing torch")
-    from ..loading import load, target_of
+    with heavy_imports():
+        from ..loading import load, target_of
 
     named = target or (target_of(spec) if spec else None) or ""
     say(f"building {named}")

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ..errors import UsageError
+from .imports import heavy_imports
 from .options import MODEL, options
 from .output import Output
 
@@ -43,8 +44,10 @@ def init(target: str, output: str, force: bool, quiet: bool, verbose: bool, arg:
 def _drafted(target: str, arguments: dict[str, Any], folder: str) -> str:
     from ..draft import draft
     from ..guard import printing_to_stderr
-    from ..loading import load
-    from ..probe.describe import describe
+
+    with heavy_imports():
+        from ..loading import load
+        from ..probe.describe import describe
 
     with printing_to_stderr():
         subject = load(target, spec=None, arguments=arguments, input_shape=None, device=None)

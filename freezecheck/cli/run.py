@@ -11,6 +11,7 @@ import click
 
 from ..guard import printing_to_stderr
 from .deliver import deliver
+from .imports import heavy_imports
 from .options import JUDGE, OUTPUT, TABLE, Options, options
 
 if TYPE_CHECKING:
@@ -49,7 +50,9 @@ def run(
     it is `torchrun ... -m freezecheck run SCRIPT`; rank 0 reports for all.
     """
     from ..records import Severity
-    from ..watching.script import Script
+
+    with heavy_imports():
+        from ..watching.script import Script
 
     chosen = Options(**given)
     plan = Script(

@@ -96,8 +96,8 @@ class Content:
             return None
         return self._copies[0]
 
-    def put_back(self) -> None:
-        """Write the content back where it lay; what is still the same is not written."""
+    def put_back(self, written: bool = False) -> None:
+        """Write the content back where it lay; what is still the same is not written, unless `written` is known."""
         if self._copies is None:
             if not self.empty and not self.asked:
                 self._check_mark()
@@ -105,7 +105,7 @@ class Content:
         for part, copy, size in zip(self._parts, self._copies, self._sizes, strict=True):
             if part.untyped_storage().nbytes() != size:
                 part.untyped_storage().resize_(size)
-            if not same_part(part, copy):
+            if written or not same_part(part, copy):
                 with torch.inference_mode() if part.is_inference() else nullcontext():
                     part.copy_(copy)
 
@@ -165,6 +165,8 @@ class Held:
         self.leaf = tensor.is_leaf
         self._data, self._class, self._requires_grad = tensor.data, type(tensor), tensor.requires_grad
         self._version = None if tensor.is_inference() else grad_mode._unsafe_preserve_version_counter(tensor)
+        self._count = None if tensor.is_inference() else tensor._version
+        """Goes up with every write that torch sees: what was surely written need not be compared."""
         self._hooks = {name: getattr(tensor, name) for name in _HOOKS} if self.leaf else {}
         self.attributes = getattr(tensor, "__dict__", None)
         self.grad: Tensor | None = tensor.grad if self.leaf else None
@@ -204,7 +206,7 @@ class Held:
             tensor.grad = None  # one of another shape would refuse the old storage
         if self.content.empty or not same_place(tensor, self._data):
             tensor.data = self._data
-        self.content.put_back()
+        self.content.put_back(self._count is not None and tensor._version != self._count)
         if type(tensor) is not self._class:
             tensor.__class__ = self._class
         if self._version is not None:

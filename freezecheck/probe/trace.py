@@ -57,6 +57,8 @@ class Trace(TorchFunctionMode):
         super().__init__()
         self.flow = Flow(trainable)
         self.cuts: list[FoundCut] = []
+        self._numbers: dict[Any, int] = {}
+        """By place and what is upstream, the index of a cut."""
         self._writes = Writes(before_write)
         self._writes.watch(watched)
         self.wasted: set[int] = set()
@@ -194,14 +196,12 @@ class Trace(TorchFunctionMode):
         return self.add_cut(cut, upstream, flat=flat, region=region)
 
     def add_cut(self, cut: Cut, upstream: int, *, flat: bool = False, region: int = -1) -> int:
-        """Note a cut (the same place counts once) and return its bit."""
-        for i, found in enumerate(self.cuts):
-            same_region = region >= 0 and found.region == region
-            if found.flat == flat and (found.cut == cut or (same_region and found.cut.location == cut.location)):
-                found.upstream |= upstream
-                return 1 << i
-        self.cuts.append(FoundCut(cut, upstream, flat, region))
-        return 1 << (len(self.cuts) - 1)
+        """Note a cut and return its bit. The same place counts once for the same parameters upstream."""
+        place: Any = cut if region < 0 else (region, cut.location)
+        number = self._numbers.setdefault((place, upstream, flat), len(self.cuts))
+        if number == len(self.cuts):
+            self.cuts.append(FoundCut(cut, upstream, flat, region))
+        return 1 << number
 
     def _in(self, bits: int) -> Iterator[FoundCut]:
         return (found for i, found in enumerate(self.cuts) if bits >> i & 1)
@@ -233,12 +233,12 @@ class Trace(TorchFunctionMode):
         if not on_the_way and not flat:
             # Data left torch and its trail was lost in Python arithmetic: name the places where it left.
             on_the_way = [f for f in self._in(self._pending[1]) if f.upstream & bit]
-        return tuple(found.cut for found in on_the_way)
+        return tuple(dict.fromkeys(found.cut for found in on_the_way))
 
     def cuts_on(self, loss: torch.Tensor) -> tuple[Cut, ...]:
         """Return every cut on the way to the loss, in the order of the flow."""
         bits = self.flow.of(loss)[1] or (0 if loss.grad_fn is not None else self._pending[1])
-        return tuple(found.cut for found in self._in(bits) if not found.flat)
+        return tuple(dict.fromkeys(found.cut for found in self._in(bits) if not found.flat))
 
     # ------------------------------------------------------------ through Python and numpy
 

@@ -60,6 +60,6 @@ class Comparison:
     before: str
     after: str
     notes: tuple[str, ...] = ()
-    """Sentences: prefixes that were matched, dtypes that were lowered, state dicts that were chosen, optimizer state."""
+    """Sentences: prefixes matched, dtypes lowered, state dicts chosen, optimizer state."""
     nbytes: int = 0
     """Bytes compared, of one side."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import FreezecheckError
-from ..records import Case, Change, Expected, Facts, Finding, Gradient, Report, Severity, Skipped
+from ..records import Case, Change, Expected, Facts, Finding, Gradient, Need, Report, Severity, Skipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ def skipped_lines(skipped: Sequence[Skipped]) -> list[str]:
 
 def intent(report: Report) -> str:
     """Name where the expectation comes from."""
-    return report.spec or "its requires_grad flags"
+    return report.spec or ("the spec" if report.case.plan.from_spec else "its requires_grad flags")
 
 
 def verdict(report: Report) -> str:
@@ -129,7 +129,7 @@ def verdict(report: Report) -> str:
     if report.case.comparison is not None:
         return _compared(report, found, skipped)
     if not report.ok:
-        says = "say" if report.spec is None else "says"
+        says = "says" if report.case.plan.from_spec else "say"
         does = "does not" if groups[Severity.ERROR] else "may not"
         return f"freezecheck: {found} — {report.target} {does} train what {intent(report)} {says}{skipped}"
     phases = report.case.conditions.phases
@@ -173,7 +173,7 @@ def comparison_notes(case: Case) -> tuple[str, ...]:
 
 def evidence(case: Case) -> str:
     """Say what was seen of the tensors that have an expectation: never more than what was really observed."""
-    parts = [_trained(case.trainable)] if case.trainable else []
+    parts = [_trained(case)] if case.trainable else []
     kept = [("frozen tensor", case.frozen), ("buffer", tuple(f for f in case.buffers if _must_stay(f)))]
     for moved, words in ((False, "stayed byte for byte"), (None, "not watched for change"), (True, "moved")):
         some = [(noun, sum(f.moved is moved for f in facts)) for noun, facts in kept]
@@ -189,14 +189,19 @@ def _must_stay(facts: Facts) -> bool:
     return facts.expected is Expected.FROZEN and not facts.may_move
 
 
-def _trained(rows: Sequence[Facts]) -> str:
-    tally = Counter(_seen(f) for f in rows)
+def _trained(case: Case) -> str:
+    """Say what the trainable tensors did. How far freezecheck's own optimizer moved them would say little."""
+    own = Need.OPTIMIZER in case.missing
+    tally = Counter(_seen(replace(f, moved=None) if own and f.gradient in _REACHED else f) for f in case.trainable)
     words = [f"{count(number, 'trainable tensor')} {words}" for words, number in sorted(tally.items())]
     return ", ".join(words)
 
 
+_REACHED = (Gradient.NONZERO, Gradient.NONFINITE)
+
+
 def _seen(facts: Facts) -> str:
-    reached = facts.gradient in (Gradient.NONZERO, Gradient.NONFINITE)
+    reached = facts.gradient in _REACHED
     if reached and facts.moved:
         return "got gradients and moved"
     if reached:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..records import Case, Expected, Facts, LayerFacts
-from ._words import ancestors, code, during, group, largest, listing, number, spec_line
+from ._words import FEW, ancestors, code, during, group, largest, listing, number, spec_line
 
 
 def drifting(case: Case) -> list[Facts]:
@@ -56,6 +58,8 @@ def whose(layers: list[LayerFacts]) -> str:
     parts = []
     for kind, members in group(layers, key=lambda layer: layer.layer.type).items():
         paths = listing(layer.name or "the model" for layer in members)
+        if not members[0].name:
+            paths = "(the model itself)"
         parts.append(f"{kind} {paths}" if len(members) == 1 else f"{len(members):,} {kind} layers ({paths})")
     return " and ".join(parts)
 
@@ -74,10 +78,29 @@ def called(layer: str) -> str:
     return f"`{layer}`" if layer else "the model"
 
 
-def keep_eval(layer: str) -> str:
-    """The line that holds the buffers, and the two lines of the spec for who knows better."""
-    held, moves = spec_line("eval", [layer]), spec_line("buffers_may_move", [layer])
+def by_design(case: Case, facts: list[Facts]) -> bool:
+    """Whether any of these buffers is one that its layer moves in train mode, and eval mode would hold."""
+    kinds = {fact.name.rpartition(".")[2] for fact in facts}
+    own = {name for layer in owners(case, facts) for name in layer.layer.statistics}
+    return bool(kinds & _STATISTICS) or any(fact.name in own for fact in facts)
+
+
+_STATISTICS = frozenset({"running_mean", "running_var", "num_batches_tracked"})
+
+
+def may_move(facts: list[Facts]) -> str:
+    """What to change where the forward itself gives a buffer a new value, whatever the mode."""
+    moves = spec_line("buffers_may_move", [fact.name for fact in facts])
+    return f"`{moves}` in the spec if it is meant to move, else update it only `if self.training`"
+
+
+def keep_eval(layers: Sequence[str]) -> str:
+    """The lines that hold the buffers, and the two lines of the spec for who knows better."""
+    held, moves = spec_line("eval", layers), spec_line("buffers_may_move", layers)
+    calls = "; ".join(f"{code(layer)}.eval()" for layer in layers)
+    if len(layers) > FEW:
+        calls = f"for layer in ({', '.join(code(layer) for layer in layers)}): layer.eval()"
     return (
-        f"{code(layer)}.eval() after every model.train() (or in an override of train()); in the spec `{held}` if the "
+        f"{calls} after every model.train() (or in an override of train()); in the spec `{held}` if the "
         f"loop does that already, or `{moves}` if they may move"
     )

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from ..records import Cut, Json
-from ._words import FEW, as_json, at, place
+from ._words import FEW, as_json, at, place, spot
 
 _BLOCKS = ("no_grad", "inference_mode", "set_grad_enabled")
 _LEAVES_TORCH = ("numpy", "tolist", "item", "float(", "int(", "from_numpy", "as_tensor", "torch.tensor", "tensor(")
@@ -20,7 +20,7 @@ def told(cut: Cut) -> str:
         text += f": {cut.reason}"
     if cut.entered and cut.entered != cut.location:
         text += f", in the block that begins at {place(cut.entered)}"
-    return f"{text}, inside {cut.library}" if cut.library else text
+    return f"{text}, inside {spot(cut.library)}" if cut.library else text
 
 
 def told_all(cuts: Sequence[Cut]) -> str:

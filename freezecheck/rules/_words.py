@@ -115,7 +115,12 @@ def throughout(case: Case) -> str:
 
 def place(location: Location) -> str:
     """`model.py:12` with the line quoted, when it could be read."""
-    return f"{location} (`{location.text}`)" if location.text else str(location)
+    return f"{spot(location)} (`{location.text}`)" if location.text else spot(location)
+
+
+def spot(location: Location) -> str:
+    """`model.py:12`; of a library's file what comes after `site-packages`, which says whose it is."""
+    return str(location).replace("\\", "/").split("site-packages/")[-1]
 
 
 def at(location: Location | None) -> str:

@@ -78,16 +78,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..records import Case, Facts, Hit, Need, Rule, Severity, Write
-from ._buffers import by_frozen_layer, drifting, keep_eval, owners, seen, undone, whose
+from ._buffers import by_design, by_frozen_layer, drifting, keep_eval, may_move, owners, seen, undone, whose
 from ._words import as_json, group, names, spec_line, tensors, wrote
 
 
 def check(case: Case) -> Iterable[Hit]:
-    """One finding for each outermost frozen layer, and for what is written to in place elsewhere."""
-    moved = [fact for fact in drifting(case) if not undone(case, fact)]
-    for in_mode, some in group(moved, key=lambda fact: _by_mode(case, fact)).items():
-        for layer, facts in by_frozen_layer(case, some).items():
-            yield _trained(case, layer, facts) if in_mode else _written(case, layer, facts)
+    """One finding over all layers that run in train mode, and one for each whose buffers move all the same."""
+    moved = group([fact for fact in drifting(case) if not undone(case, fact)], key=lambda fact: _by_mode(case, fact))
+    if moved.get(True):
+        yield _trained(case, tuple(by_frozen_layer(case, moved[True])), moved[True])
+    for layer, facts in by_frozen_layer(case, moved.get(False, [])).items():
+        yield _written(case, layer, facts)
 
 
 def _by_mode(case: Case, fact: Facts) -> bool:
@@ -96,14 +97,14 @@ def _by_mode(case: Case, fact: Facts) -> bool:
     return layer is None or layer.training is not False
 
 
-def _trained(case: Case, layer: str, facts: list[Facts]) -> Hit:
+def _trained(case: Case, layers: tuple[str, ...], facts: list[Facts]) -> Hit:
     who, trained = tensors(names(facts), "buffer"), owners(case, facts)
     ran = f": {whose(trained)} {'runs' if len(trained) == 1 else 'run'} in train mode" if trained else ""
     return Hit(
         names(facts),
         f"{who} {who.are} expected frozen, but {seen(case, facts)}{ran}. requires_grad does not hold buffers.",
-        keep_eval(layer),
-        {"layer": layer, "types": sorted({owner.layer.type for owner in trained})},
+        keep_eval(layers) if by_design(case, facts) else may_move(facts),
+        {"layers": list(layers), "types": sorted({owner.layer.type for owner in trained})},
     )
 
 

@@ -65,7 +65,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..records import Case, Facts, Gradient, Hit, Need, Rule, Severity
-from ._words import group, memberships, names, rebuild, tensors
+from ._words import group, memberships, names, rebuild, set_flag, tensors
 
 
 def check(case: Case) -> Iterable[Hit]:
@@ -77,9 +77,16 @@ def check(case: Case) -> Iterable[Hit]:
             names(facts),
             f"{who} {who.are} expected frozen, but {who.pick('sits', 'sit')} in {memberships(case, facts)}. "
             f"{who.pick('It stays as it is', 'They stay as they are')} only while {who.its} .grad is None.",
-            rebuild(case, indices),
+            _mend(case, indices, facts),
             {"optimizers": list(indices), "groups": sorted({m.group for fact in facts for m in fact.memberships})},
         )
+
+
+def _mend(case: Case, indices: Iterable[int], facts: list[Facts]) -> str:
+    """Leave them out; where their flags are still on, a filter by the flag does so only once they are off."""
+    held = [fact for fact in facts if fact.tensor.requires_grad]
+    first = f"{set_flag(case, names(held), False)}; then " if held else ""
+    return first + rebuild(case, indices)
 
 
 def _idle(fact: Facts) -> bool:

@@ -121,7 +121,7 @@ def _held(case: Case, facts: list[Facts]) -> str:
     """The lines that hold running statistics."""
     parts = list(by_frozen_layer(case, facts))
     if len(parts) == 1:
-        return keep_eval(parts[0])
+        return keep_eval(parts[:1])
     lines = "; ".join(f"{code(part)}.eval()" for part in parts)
     what = lines if len(parts) <= FEW else f"put {listing(parts)} in eval mode"
     return (

@@ -13,7 +13,11 @@ checked it.
 
 ## Example
 
-A training script, watched with `freezecheck run`:
+A training script, watched with `freezecheck run` against this spec:
+
+```toml
+frozen = ["0"]
+```
 
 ```python
 import torch

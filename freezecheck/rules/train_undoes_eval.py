@@ -74,17 +74,20 @@ from ._words import names, tensors
 
 
 def check(case: Case) -> Iterable[Hit]:
-    """One finding for each outermost frozen layer."""
-    for layer, facts in by_frozen_layer(case, [fact for fact in drifting(case) if undone(case, fact)]).items():
-        who, put_back = tensors(names(facts), "buffer"), owners(case, facts)
-        were, them = ("was", "it") if len(put_back) == 1 else ("were", "them")
-        yield Hit(
-            names(facts),
-            f"{whose(put_back)} {were} in eval mode, but model.train() put {them} back into train mode: {who}, "
-            f"expected frozen, {seen(case, facts)}.",
-            keep_eval(layer),
-            {"layer": layer, "types": sorted({owner.layer.type for owner in put_back})},
-        )
+    """One finding over all frozen layers that a train() woke."""
+    facts = [fact for fact in drifting(case) if undone(case, fact)]
+    if not facts:
+        return
+    layers = tuple(by_frozen_layer(case, facts))
+    who, put_back = tensors(names(facts), "buffer"), owners(case, facts)
+    were, them = ("was", "it") if len(put_back) == 1 else ("were", "them")
+    yield Hit(
+        names(facts),
+        f"{whose(put_back)} {were} in eval mode, but model.train() put {them} back into train mode: {who}, "
+        f"expected frozen, {seen(case, facts)}.",
+        keep_eval(layers),
+        {"layers": list(layers), "types": sorted({owner.layer.type for owner in put_back})},
+    )
 
 
 RULE = Rule("FZ502", "train-undoes-eval", Severity.ERROR, check, __doc__, needs=frozenset({Need.PROBE}))

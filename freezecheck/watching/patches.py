@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Protocol
 
 import torch
@@ -52,6 +53,12 @@ def patched(watcher: Watcher) -> Iterator[None]:
         Optimizer.add_param_group = add  # type: ignore[method-assign]  # as it was
 
 
+def _take_out(filters: list[Any]) -> None:
+    for entry in filters:
+        with suppress(ValueError):
+            warnings.filters.remove(entry)  # type: ignore[attr-defined]  # a list, though typed as a sequence
+
+
 class Uncompiled:
     """Runs compiled models as they were written while they are watched: a compiled graph hides where a gradient ends.
 
@@ -87,3 +94,7 @@ class Uncompiled:
         if hasattr(torch.compiler, "set_stance") and not self._eager:
             self._eager = True
             self._stack.enter_context(torch.compiler.set_stance("force_eager"))
+            before = list(warnings.filters)
+            warnings.filterwarnings("ignore", "Using `torch.compile")  # with global hooks: they are ours
+            added = [entry for entry in warnings.filters if entry not in before]
+            self._stack.callback(_take_out, added)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
+
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from ..errors import FreezecheckError, ProbeError, UsageError
 from ..places import shown, told_from_here
@@ -22,6 +25,10 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 """The shell's status of a program that Ctrl-C ended."""
+
+
+_INSISTING = 3
+"""Steps at which a script that did not let itself be stopped is stopped again."""
 
 
 class Enough(BaseException):
@@ -74,10 +81,11 @@ class _Run:
         self.failed: FreezecheckError | None = None
         self.stopping = False
         self.later: Later | None = None
+        self.hooks = ExitStack()
         self.session = Session(self.stages.spec, steps=script.steps, enough=self._enough)
 
     def run(self) -> Report:
-        with self.session:
+        with self.hooks, self.session:
             self._execute()
         if self.later is not None:
             self.later.close()
@@ -94,10 +102,27 @@ class _Run:
         except FreezecheckError as error:
             self.failed = error
         if self.failed is not None or self.script.every is None or self.session.disagreements:
-            self.stopping = True
-            raise Enough
+            self._stop()
         print("freezecheck: the first steps are judged, the script goes on", file=sys.stderr)
         self.later = Later(self.stages, self.session, self.script.every, self._judge_later)
+
+    def _stop(self) -> NoReturn:
+        """Unwind the script; once more at each of the next steps of one that catches everything around its steps."""
+        self.stopping = True
+        left = _INSISTING
+
+        def again(*_: object) -> None:
+            nonlocal left
+            if left:
+                left -= 1
+                raise Enough
+            handle.remove()
+            said = "all is judged, but the script catches what should stop it: it goes on, and the report comes after"
+            print(f"freezecheck: {said}", file=sys.stderr)
+
+        handle = register_optimizer_step_pre_hook(again)
+        self.hooks.callback(handle.remove)
+        raise Enough
 
     def _judge(self, session: Session) -> Report:
         from .verdict import report_on

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from ..records import Finding
     from ..spec import Spec
 
-_PATIENCE = 20
-"""So many times `steps` are waited for an optimizer whose tensors have not been stepped enough (a GAN's slow one)."""
+_PATIENCE = 10
+"""So many times `steps` are waited for an optimizer that was made and has not stepped enough (a GAN's slow one)."""
 
 
 Stage = Literal["set-up", "forward", "backward", "step"]
@@ -101,6 +101,9 @@ class Session:
         self._stack.enter_context(self.uncompiled)
         self._stack.enter_context(following_functions(self.trace))
         self.trace.start()
+        if hasattr(os, "register_at_fork"):
+            mine = weakref.ref(self)  # what is registered stays for ever, the session need not
+            os.register_at_fork(after_in_child=lambda: _close(mine()))
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -304,17 +307,14 @@ class Session:
         return next(i for i, one in enumerate(self.optimizers) if one is optimizer)
 
     def _finished(self) -> bool:
-        """Whether all that trains was stepped as often as wanted, or was waited for long enough."""
+        """Whether every optimizer that trains something of a model made the steps wanted, or was waited for enough."""
         if self.total >= _PATIENCE * self.wanted:
             return True
         counts: list[int] = []
-        for one in self.models:
-            done: dict[int, int] = {}
-            for index, optimizer in enumerate(self.optimizers):
-                for tensor in (t for group in optimizer.param_groups for t in group["params"]):
-                    if id(tensor) in one.owned and (tensor.requires_grad or index in self.stepped):
-                        done[id(tensor)] = max(done.get(id(tensor), 0), one.steps.get(index, 0))
-            counts += done.values()
+        for index, optimizer in enumerate(self.optimizers):
+            tensors = [t for group in optimizer.param_groups for t in group["params"]]
+            if index in self.stepped or any(tensor.requires_grad for tensor in tensors):
+                counts += [one.steps.get(index, 0) for one in self.models if one.owns(tensors)]
         if not counts:  # the optimizers hold nothing of any model
             return self.total >= self.wanted * max(1, len(self.stepped))
         return min(counts) >= self.wanted
@@ -328,6 +328,12 @@ class Session:
         """Compare every model with what it was."""
         for one in self.models:
             one.measure(self.optimizers, self.stepped)
+
+
+def _close(session: Session | None) -> None:
+    """Look at nothing in a forked process (a DataLoader's worker), which has its own copy of everything."""
+    if session is not None:
+        session.close()
 
 
 def _overflowed(optimizer: Any) -> bool:

@@ -296,6 +296,22 @@ def test_three_cuts_are_named_in_the_order_of_the_flow() -> None:
     assert cut_lines(of["mid.weight"])[0] == "second"
 
 
+def test_one_line_that_cuts_twice_is_blamed_only_on_the_way() -> None:
+    """A helper's detach() is the encoder's cut; where it logs the middle's output it is nobody's."""
+
+    def detached(x):
+        return x.detach()  # the cut
+
+    def way(self, x):
+        x = detached(self.enc(x))
+        self.logged = detached(self.mid(x))
+        return self.head(x)
+
+    of = {name: finding for finding in found(verified(net(way)), "FZ201") for name in finding.tensors}
+    assert cut_lines(of["enc.weight"]) == ["the cut"]
+    assert cut_lines(of["mid.weight"]) == []
+
+
 def test_a_loss_without_a_graph_names_its_cut() -> None:
     """A loss that was re-wrapped is FZ206, with the line that lost the graph."""
 

@@ -193,4 +193,6 @@ class TestVerdict:
             "freezecheck: 1 warning — train.py may not train what freeze.toml says"
         )
         report = replace(verified([DRIFT]), spec=None)
-        assert self.last(report) == "freezecheck: 1 error — train.py does not train what its requires_grad flags say"
+        assert self.last(report) == "freezecheck: 1 error — train.py does not train what the spec says"
+        flags = replace(report, case=replace(report.case, plan=replace(report.case.plan, from_spec=False)))
+        assert self.last(flags) == "freezecheck: 1 error — train.py does not train what its requires_grad flags say"

@@ -61,13 +61,22 @@ class TestFrozenBufferMoved:
             "run in train mode. requires_grad does not hold buffers."
         )
         assert found.fix == KEEP_EVAL
-        assert found.evidence == {"layer": "backbone", "types": ["BatchNorm2d"]}
+        assert found.evidence == {"layers": ["backbone"], "types": ["BatchNorm2d"]}
 
-    def test_layers_of_two_frozen_parts_are_two_findings(self):
-        """Each part has its own line to change."""
+    def test_layers_of_two_frozen_parts_are_one_finding(self):
+        """It is one mistake, and one line to change."""
         layers = (*LAYERS, layer("neck", "Neck"), layer("neck.bn", "BatchNorm1d"))
         case = table(*statistics(), *statistics("neck.bn"), layers=layers)
-        assert [found.evidence["layer"] for found in hits("FZ501", case)] == ["backbone", "neck"]
+        found = hit("FZ501", case)
+        assert found.evidence["layers"] == ["backbone", "neck"]
+        assert found.fix.startswith("model.backbone.eval(); model.neck.eval() after every model.train()")
+        assert '`eval = ["backbone", "neck"]`' in found.fix
+
+    def test_a_buffer_that_the_forward_replaces_is_not_mended_by_eval(self):
+        """A running average of one's own moves in whatever mode: it may move, or the forward must ask for the mode."""
+        found = hit("FZ501", table(buffer("backbone.average", moved=True, max_abs_change=0.1), layers=LAYERS))
+        assert "eval()" not in found.fix
+        assert '`buffers_may_move = ["backbone.average"]`' in found.fix
 
     def test_a_layer_without_parameters_stands_for_itself(self):
         """BatchNorm without affine has nothing that could be frozen, and still drifts."""

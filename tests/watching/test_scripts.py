@@ -34,13 +34,13 @@ def run(name, folder, options=None):
 
 def torchrun(folder, *arguments):
     """Run `freezecheck ARGUMENTS` in two processes."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     return subprocess.run(
         [*command, "-m", "freezecheck", *arguments],
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=120,
         check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )

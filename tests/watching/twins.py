@@ -64,10 +64,14 @@ TWINS = [
         "peft_lora",
         "the optimizer is made before the adapters",
         (
-            ("model = get_peft_model", "optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)\nmodel = get_peft_model"),
+            (
+                "model = get_peft_model",
+                "optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)\nmodel = get_peft_model",
+            ),
             ("\noptimizer = torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), lr=1e-2)\n", "\n"),
         ),
         {"FZ402": "base_model.model.transformer.h.0.attn.c_attn.lora_A", "FZ401": "base_model.model.transformer.wte"},
+        may=("FZ202",),  # of lora_A: lora_B, which it needs, stays zero
     ),
     Twin(
         "gan",
@@ -94,7 +98,10 @@ TWINS = [
         "two_stage",
         "the head is replaced after the optimizer took the old one",
         (
-            ("    model.fc = nn.Linear", "    optimizer = torch.optim.SGD(model.fc.parameters(), lr=0.1)\n    model.fc = nn.Linear"),
+            (
+                "    model.fc = nn.Linear",
+                "    optimizer = torch.optim.SGD(model.fc.parameters(), lr=0.1)\n    model.fc = nn.Linear",
+            ),
             ("    optimizer = torch.optim.SGD(model.fc.parameters(), lr=0.1, momentum=0.9)\n", ""),
         ),
         {"FZ403": ""},
@@ -116,7 +123,10 @@ TWINS = [
         "fsdp2",
         "the optimizer is made before the shards",
         (
-            ("    for block in model.blocks:", "    optimizer = torch.optim.AdamW(model.parameters())\n    for block in model.blocks:"),
+            (
+                "    for block in model.blocks:",
+                "    optimizer = torch.optim.AdamW(model.parameters())\n    for block in model.blocks:",
+            ),
             ("    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)\n", ""),
         ),
         {"FZ403": ""},
@@ -145,8 +155,8 @@ TWINS = [
         "ema",
         "the optimizer is given the average's parameters",
         (("[p for p in model.parameters() if p.requires_grad]", "average.model.parameters()"),),
-        {"FZ402": "head.weight"},
-        may=("FZ403",),
+        {"FZ403": ""},
+        may=("FZ402",),
     ),
     Twin(
         "teacher",

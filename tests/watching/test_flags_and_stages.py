@@ -1,0 +1,145 @@
+"""Flags that change between set-up and step, and trainings in stages."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+
+from freezecheck.rules.requires_grad_flipped import RULE
+from tests.watching.loops import MODEL, SPEC, codes, report_of, run, write
+from tests.watching.twins import SCRIPTS, Twin
+
+torch.set_num_threads(1)
+
+TRAINER = """\
+class Trainer:
+    def __init__(self, model):
+        self.model = model
+
+    def fit(self, steps):
+        for p in self.model.parameters():
+            p.requires_grad = True
+        for _ in range(steps):
+            step()
+
+Trainer(model).fit(5)
+"""
+PHASES = """\
+[[phase]]
+name = "head"
+trainable = ["head"]
+[[phase]]
+name = "all"
+trainable = ["*"]
+"""
+
+
+def findings(ran, code):
+    return [finding for finding in report_of(ran)["findings"] if finding["code"] == code]
+
+
+class TestSilent:
+    def test_flags_set_twice_before_training_are_set_up(self, tmp_path):
+        """Freezing all and then unfreezing the head is no flip."""
+        source = MODEL.replace(
+            "model.body.requires_grad_(False)", "model.requires_grad_(False)\nmodel.head.requires_grad_(True)"
+        )
+        write(tmp_path, source + "for _ in range(5):\n    step()\n")
+        ran = run(tmp_path, "--format", "json", "train.py")
+        assert (ran.code, codes(ran)) == (0, [])
+
+    def test_without_a_spec_the_flags_are_the_intent(self, tmp_path):
+        """Unfreezing in the middle of the watched steps is right when nothing says otherwise."""
+        loop = "step()\nmodel.body.requires_grad_(True)\noptimizer.add_param_group({'params': model.body.parameters()})\nstep()\nstep()\nstep()\n"
+        write(tmp_path, MODEL + loop, spec=None)
+        ran = run(tmp_path, "--format", "json", "train.py")
+        assert (ran.code, codes(ran)) == (0, [])
+
+    def test_a_short_warm_up_with_other_flags_is_over_when_the_flags_fit(self, tmp_path):
+        """A first step with everything frozen but the head, where the spec describes what comes after it."""
+        loop = "step()\nmodel.body.requires_grad_(True)\noptimizer.add_param_group({'params': model.body.parameters()})\nstep()\nstep()\nstep()\n"
+        write(tmp_path, MODEL + loop, spec='trainable = ["*"]\n')
+        ran = run(tmp_path, "--format", "json", "train.py")
+        assert (ran.code, codes(ran)) == (0, [])
+
+    def test_toggled_flags_of_two_optimizers(self, tmp_path):
+        """A model that is frozen while the other is stepped is trainable when its own turn comes."""
+        source = (SCRIPTS / "gan" / "train.py").read_text()
+        write(tmp_path, source, spec='trainable = ["*"]\n')
+        ran = run(tmp_path, "--format", "json", "train.py")
+        assert ran.code == 0, report_of(ran)["findings"]
+
+
+class TestFired:
+    def test_a_trainer_that_sets_all_flags(self, tmp_path):
+        """FZ106 with the line in the trainer, though the optimizer does not hold the layer."""
+        write(tmp_path, MODEL + TRAINER)
+        ran = run(tmp_path, "--format", "json", "train.py")
+        (finding,) = findings(ran, "FZ106")
+        assert finding["tensors"] == ["body.weight", "body.bias"]
+        line = (tmp_path / "train.py").read_text().splitlines()[finding["location"]["line"] - 1]
+        assert line.strip() == "p.requires_grad = True"
+        assert finding["location"]["function"] == "Trainer.fit"
+        assert codes(ran) == ["FZ106"]
+
+    def test_a_later_loop_that_freezes(self, tmp_path):
+        """FZ106 with the line of a loop that runs after set-up and freezes what should train."""
+        loop = "for _ in range(5):\n    for p in model.head.parameters():\n        p.requires_grad_(False)\n    model.body.requires_grad_(True)\n    step()\n"
+        write(tmp_path, MODEL.replace("model.head.parameters()", "model.parameters()") + loop)
+        ran = run(tmp_path, "--format", "json", "train.py")
+        lines = (tmp_path / "train.py").read_text().splitlines()
+        places = {tuple(f["tensors"]): lines[f["location"]["line"] - 1].strip() for f in findings(ran, "FZ106")}
+        assert places == {
+            ("head.weight", "head.bias"): "p.requires_grad_(False)",
+            ("body.weight", "body.bias"): "model.body.requires_grad_(True)",
+        }
+
+    @pytest.mark.parametrize(("section", "code"), [("Example", ["FZ106"]), ("Use instead", [])])
+    def test_the_example_of_the_rule(self, tmp_path, section, code):
+        """What the rule's docstring shows is what `run` finds."""
+        text = RULE.doc.partition(f"## {section}\n")[2].partition("\n## ")[0]
+        (script,) = re.findall(r"```python\n(.*?)```", text, re.S)
+        (spec,) = re.findall(r"```toml\n(.*?)```", RULE.doc, re.S)
+        write(tmp_path, script, spec=spec)
+        ran = run(tmp_path, "--format", "json", "train.py")
+        assert [f["code"] for f in report_of(ran)["findings"] if f["severity"] == "error"] == code
+
+
+class TestPhases:
+    def test_the_first_steps_are_the_first_phase(self, tmp_path):
+        """And a finding carries its name."""
+        write(tmp_path, MODEL + "for _ in range(5):\n    step()\n", spec=PHASES)
+        assert run(tmp_path, "train.py").code == 0
+        ran = run(tmp_path, "--format", "json", "--phase", "all", "train.py")
+        assert {finding["phase"] for finding in findings(ran, "FZ102")} == {"all"}
+
+    def test_the_flags_tell_when_the_second_begins(self):
+        """A two-stage script that goes on is right in both its stages."""
+        ran = run(SCRIPTS / "two_stage", "--spec", "freeze.toml", "--continue", "2", "--format", "json", "train.py")
+        assert (ran.code, codes(ran)) == (0, [])
+        assert "done" in ran.err
+
+    def test_a_mistake_of_the_second_is_found_there(self, tmp_path):
+        """The block is unfrozen and not given to the optimizer: FZ402 in phase finetune, seen at a later step, once."""
+        start = "    optimizer.add_param_group("
+        source = (SCRIPTS / "two_stage" / "train.py").read_text()
+        line = next(line for line in source.splitlines() if line.startswith(start))
+        twin = Twin("two_stage", "", ((line + "\n", ""),), {})
+        ran = run(tmp_path, *twin.write(tmp_path), "--continue", "2", "--format", "json", "train.py")
+        (finding,) = findings(ran, "FZ402")
+        assert finding["phase"] == "finetune"
+        assert "layer4.0.conv1.weight" in finding["tensors"]
+        assert ran.code == 1
+        assert ran.err.count("FZ402 at step") == 1
+
+
+def test_the_specs_lines_are_told_with_a_rest(tmp_path):
+    """A spec that the flags contradict from the start is no flip: FZ101 and its like, not FZ106."""
+    write(
+        tmp_path,
+        MODEL.replace("model.body.requires_grad_(False)\n", "").replace("model.head.p", "model.p") + "step()\n",
+        spec=SPEC,
+    )
+    assert codes(run(tmp_path, "--format", "json", "train.py")) == ["FZ101"]
