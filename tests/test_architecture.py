@@ -29,7 +29,7 @@ LAYERS = (
     | {"rules", "source", "inputs", "loaders", "probe", "checkpoint"},
     {"assemble", "check", "differ", "judge", "loading", "freezing", "objects", "phases", "pretrained", "render"}
     | {"watching"},
-    {"cli"},
+    {"cli", "callbacks", "pytest_plugin"},
     {"__main__", "__init__"},
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
@@ -42,6 +42,9 @@ ONLY_IN = {
     "jinja2": {"render._picture_page"},
     "markupsafe": {"render._picture_page", "render.html"},
     "tabulate": {"render.text", "render.markdown"},
+    "pytest": {"pytest_plugin"},
+    "lightning": {"callbacks.lightning"},
+    "transformers": {"callbacks.transformers"},
     "pydantic": {"spec", "spec_mistakes", "spec_model"},
 }
 HEADINGS = ("## What it does", "## Why is this bad", "## Example", "## Use instead")

@@ -89,8 +89,8 @@ def storage_of(tensor: torch.Tensor) -> int:
     """Return the identity of a tensor's memory, which aliases share (also on meta, where addresses are all 0)."""
     try:
         return int(tensor.untyped_storage()._cdata)
-    except (RuntimeError, NotImplementedError, AttributeError):
-        return -id(tensor)  # sparse and wrapped tensors have no storage of their own
+    except (RuntimeError, NotImplementedError, AttributeError, ValueError):
+        return -id(tensor)  # sparse, wrapped and lazy tensors have no storage of their own
 
 
 def tensors_in(args: Iterable[Any], kwargs: Mapping[str, Any]) -> list[torch.Tensor]:

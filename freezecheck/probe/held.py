@@ -161,6 +161,8 @@ class Held:
 
     def __init__(self, name: str, tensor: Tensor, state: bool) -> None:
         self.name, self.tensor, self.state = name, tensor, state
+        self.lent = False
+        """Its copy stands in for it: nobody writes to the tensor itself."""
         self.content = self.base = Content(tensor.data)
         self.leaf = tensor.is_leaf
         self._data, self._class, self._requires_grad = tensor.data, type(tensor), tensor.requires_grad
@@ -199,6 +201,8 @@ class Held:
 
     def restore(self) -> None:
         """Put everything back into the same objects."""
+        if self.lent:
+            return
         tensor = self.tensor
         if self.leaf and tensor.grad_fn is not None:
             tensor.detach_()

@@ -85,7 +85,8 @@ class Ground:
             for held in self._held.values():
                 if held.tensor.requires_grad and held.leaf:
                     self._keep(held)
-            fresh = [held for held in self._held.values() if held.base.empty or held.base.change(held.tensor)[0]]
+            watched = [held for held in self._held.values() if not held.lent]
+            fresh = [held for held in watched if held.base.empty or held.base.change(held.tensor)[0]]
             for held in self._held.values():
                 held.content.asked = False  # what runs from here on may still write to it
             for held in fresh:
@@ -109,8 +110,24 @@ class Ground:
         for index, optimizer in enumerate(optimizers):
             belongings.walk(f"optimizers[{index}]", optimizer)
         self._take([(held, held.content) for held in self._held.values()])
+        for optimizer in optimizers:
+            if type(optimizer).__module__.startswith("torch.optim"):
+                self._lend_state(optimizer)
         for held in self._held.values():
             held.set_gradient_aside()
+
+    def _lend_state(self, optimizer: Optimizer) -> None:
+        """Give an optimizer the copies of its state to write to, so that nothing is written to the state itself.
+
+        Only one of torch's own: those look their tensors up in `state` at every step and keep them nowhere else. Its
+        dicts are recorded, and get their own tensors back.
+        """
+        for state in optimizer.state.values():
+            for key, value in list(state.items()) if type(state) is dict else ():
+                held = self._held.get(id(value)) if type(value) is Tensor else None
+                copy = held.content.copy if held is not None and held.state else None
+                if held is not None and copy is not None:
+                    state[key], held.lent = copy, True
 
     def _hold(self, name: str, tensor: Tensor, state: bool) -> None:
         held = self._held.get(id(tensor))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Literal
 
@@ -26,16 +26,31 @@ OnViolation = Literal["raise", "warn", "ignore"]
 class Watch(AbstractContextManager["Watch"]):
     """Watches a model from entry until its optimizers made their steps; `result` is then there."""
 
-    def __init__(self, session: Session, spec: Spec | None, target: str, fail_on: str, on_violation: OnViolation):
+    def __init__(
+        self,
+        session: Session,
+        spec: Spec | None,
+        target: str,
+        on_violation: OnViolation,
+        *,
+        fail_on: str = "warning",
+        tell: Callable[[Result], object] = lambda _: None,
+    ) -> None:
+        """`tell` is given the result before a violation is raised."""
         self._session, self._spec, self._target = session, spec, target
-        self._fail_on, self._on_violation = Severity(fail_on), on_violation
+        self._fail_on, self._on_violation, self._tell = Severity(fail_on), on_violation, tell
         self._result: Result | None = None
-        session.enough = self.judge
+        session.enough = self._judge
 
     @property
     def done(self) -> bool:
         """Whether all steps were seen; the training is no longer watched then."""
         return self._result is not None
+
+    @property
+    def stepped(self) -> bool:
+        """Whether an optimizer has made a step by now."""
+        return self._session.total > 0
 
     @property
     def result(self) -> Result:
@@ -49,23 +64,33 @@ class Watch(AbstractContextManager["Watch"]):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
-        stepped, was_done = self._session.total, self.done
-        if not was_done and kind is None and stepped:
-            self._session.measure()
-        self._session.close()
-        if was_done or kind is not None:
-            return
-        if not stepped:
+        if kind is not None:
+            self.close()
+        elif not self.done and not self.finish():
             raise ProbeError(
                 "the watched block ended without an optimizer step, so nothing can be judged",
                 hint="put the training loop inside of `with freezecheck.watch(model, optimizer, spec):`",
             )
-        self.judge()
 
-    def judge(self) -> None:
-        """Judge what was seen. Raises FreezeError, or warns, as `on_violation` says."""
+    def finish(self) -> bool:
+        """Judge what was seen by now and look no more; return whether there was a step, now or before, to judge."""
+        if self.done:
+            return True
+        stepped = self.stepped
+        self.close()
+        if stepped:
+            self._session.measure()
+            self._judge()
+        return stepped
+
+    def close(self) -> None:
+        """Look no more."""
+        self._session.close()
+
+    def _judge(self) -> None:
         report = report_on(self._session, self._spec, target=self._target, fail_on=self._fail_on)
         self._result = Result(agreed(report, self._session.ranks))
+        self._tell(self._result)
         if self._on_violation == "raise":
             self._result.raise_if_failed()
         elif self._on_violation == "warn" and not self._result.ok:
@@ -85,14 +110,18 @@ def watch(
 
     Use it as `with freezecheck.watch(model, optimizer, spec):` around the loop. When the steps are seen, or the block
     ends before, what they trained is judged by `spec` (None: the `requires_grad` flags as they stand at the first
-    forward). On a violation FreezeError is raised out of that `optimizer.step()`; with `on_violation="warn"` it is a
-    warning, with `"ignore"` only `result` tells. `optimizer` None takes whichever optimizers step.
+    forward; of a spec with phases, the first one). On a violation FreezeError is raised out of that
+    `optimizer.step()`; with `on_violation="warn"` it is a warning, with `"ignore"` only `result` tells. `optimizer`
+    None takes whichever optimizers step.
 
     The training itself is not changed, and costs nothing more once the steps are seen.
-    Raises ProbeError when the block ends without a step.
+    Raises ProbeError when the block ends without a step, ValueError for another `on_violation`.
     """
-    session = Session(spec, steps=steps, model=model)
+    if on_violation not in ("raise", "warn", "ignore"):
+        raise ValueError(f'on_violation is "raise", "warn" or "ignore", not {on_violation!r}')
+    stage = spec.phases[0].spec if spec and spec.phases else spec
+    session = Session(stage, steps=steps, model=model)
     if optimizer is not None:
         for one in optimizer if isinstance(optimizer, (list, tuple)) else [optimizer]:
             session.take(one)
-    return Watch(session, spec, type(model).__name__, fail_on, on_violation)
+    return Watch(session, spec, type(model).__name__, on_violation, fail_on=fail_on)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.nn.parameter import is_lazy
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from ..probe.flow import tensors_in
@@ -89,7 +90,7 @@ class Session:
 
     def __enter__(self) -> Session:
         if self._only is not None:
-            self._add("model", self._only)
+            self._add("model", self._only).waiting = True
         for handle in (
             register_module_forward_pre_hook(self._forward_begins),
             register_module_forward_hook(self._forward_ends, always_call=True),
@@ -147,7 +148,7 @@ class Session:
                 return
             self._wake()
             watched.forward_begins()
-            self.trace.watch(watched.parameters.values())
+            self.trace.watch(p for p in watched.parameters.values() if not is_lazy(p))
             for tensor in tensors_in(args, {}):
                 if not self.trace.flow.known(tensor) and tensor.grad_fn is None:
                     self.trace.flow.put(tensor, 0, 0)
@@ -167,6 +168,8 @@ class Session:
         if id(module) in self._roots:
             return self._roots[id(module)]
         found = next((one for one in self.models if one.holds(module)), None)
+        if found is None and any(part is self._only for part in module.modules()):
+            found = self.models[0]  # a wrapper around the one model that is meant
         if found is None and self._only is None and any(True for _ in module.parameters()):
             found = self._add(*root_of(module, frame))
         if found is not None:
@@ -239,6 +242,8 @@ class Session:
         """Know an optimizer, and the flags of its tensors as they are now."""
         if self._elsewhere:
             return
+        while isinstance(inner := getattr(optimizer, "optimizer", None), torch.optim.Optimizer):
+            optimizer = inner  # inside a trainer's wrapper
         if not any(one is optimizer for one in self.optimizers):
             self.optimizers.append(optimizer)
         for group in optimizer.param_groups:
@@ -299,7 +304,6 @@ class Session:
             self.trace.forget()
             if self._finished():
                 self.measure()
-                self.close()
         if self.done:
             self.enough()
 
@@ -325,7 +329,8 @@ class Session:
         return one.owns(held) or any(seen not in (None, Gradient.NONE) for seen in one.evidence.gradients.values())
 
     def measure(self) -> None:
-        """Compare every model with what it was."""
+        """Look no more, and compare every model with what it was."""
+        self.close()
         for one in self.models:
             one.measure(self.optimizers, self.stepped)
 

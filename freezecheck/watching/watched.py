@@ -44,6 +44,8 @@ class Watched:
 
     def __init__(self, name: str, root: nn.Module, model: nn.Module, spec: Spec | None) -> None:
         """`root` is what the training calls, `model` the part of it that the spec is about."""
+        self.waiting = False
+        """Nothing was run yet, and whatever happens before the first forward (a move to a device) is set-up."""
         self.name, self.root, self.model, self.spec = name, root, model, spec
         self.steps: dict[int, int] = {}
         """By optimizer, the steps it made in this stretch."""
@@ -74,6 +76,8 @@ class Watched:
         self.updates: dict[str, Update] = {}
         self.steps.clear()
         self._contents = {name: Content(t.data) for name, t in self.body.tensors.items()}
+        self._devices = {name: t.device for name, t in self.body.tensors.items()}
+        """Where each was: a model that is offloaded in between is compared there."""
         self._remember(list(self._contents.values()))
 
     def _remember(self, contents: Sequence[Content]) -> None:
@@ -94,7 +98,8 @@ class Watched:
 
     def forward_begins(self) -> None:
         """Note the modes; begin anew when layers were added, or flags have come closer to what is expected."""
-        if self._changed_shape() or self._closer_to_the_spec():
+        if self.waiting or self._changed_shape() or self._closer_to_the_spec():
+            self.waiting = False
             self.begin()
         self.modes = {path: module.training for path, module in self.body.modules.items()}
 
@@ -149,14 +154,16 @@ class Watched:
     def measure(self, optimizers: Sequence[Any], stepped: set[int]) -> None:
         """Compare every tensor with what it was when the stretch began.
 
-        A place in an optimizer that has made no step (it was made for a later stage) counts only where it is the
-        tensor's only one.
+        A place in an optimizer that has made no step (it was made for a later stage) counts only where it is the only
+        one of a tensor that trains.
         """
         for name, places in self.members.items():
-            self.members[name] = tuple(m for m in places if m.optimizer in stepped) or places
+            now = tuple(m for m in places if m.optimizer in stepped)
+            self.members[name] = now or (places if self.trained.get(name) else ())
         for name, tensor in self.body.tensors.items():
             current = self.body.now(name)
-            self.moved[name] = self._contents[name].change(tensor.data if current is None else current.data)
+            data = tensor.data if current is None else current.data
+            self.moved[name] = self._contents[name].change(data.to(self._devices[name]))
         for index, _, group in groups_of(optimizers):
             for tensor in group["params"]:
                 name = self.names.get(id(tensor), "")
