@@ -34,6 +34,8 @@ def unknown(text: str) -> list[str]:
         words = re.split(r"\s+", match["words"].strip())
         if words[0] not in main.commands:
             continue
+        if words[0] == "run":  # what follows the script is the script's own
+            words = words[: next((i for i, word in enumerate(words) if word.endswith(".py")), len(words))]
         command = main.commands[words[0]]
         known = {name for one in options(command) for name in (*one.opts, *one.secondary_opts)} | {"--help", "-h"}
         given = [word.partition("=")[0].rstrip(".,;:)") for word in words[1:] if re.match(r"--?[a-z]", word)]
