@@ -41,7 +41,7 @@ def assemble(
         missing[Need.SPEC] = _NO_SPEC
     if observation is None:
         missing |= {Need.PROBE: _NO_PROBE, Need.VALUES: _NO_PROBE, Need.OPTIMIZER: _NO_PROBE}
-    if not seen.watched:
+    if not seen.watched and not seen.flipped:
         missing[Need.TRAINING] = ""
     missing.setdefault(Need.COMPARISON, "")
     if not seen.conditions.pretrained:
@@ -72,6 +72,8 @@ def _rows_left_out(plan: Plan, seen: Observation) -> Iterator[Skipped]:
 
 def _facts(tensor: Tensor, plan: Plan, seen: Observation) -> Facts:
     name = tensor.name
+    if name in seen.flags:
+        tensor = replace(tensor, requires_grad=seen.flags[name])
     moved, change = seen.moved.get(name, (None, None))
     return Facts(
         tensor=tensor,

@@ -14,7 +14,7 @@ from .assemble import assemble
 from .errors import FreezeError
 from .judge import codes_run, judge
 from .match import match
-from .records import Case, Finding, Report, Severity
+from .records import Case, Finding, Report, Severity, Skipped
 
 if TYPE_CHECKING:
     from torch import nn
@@ -143,11 +143,19 @@ def verify_subject(
                 cases.append((stage, _trained(course, stage, wanted, seed, memory, progress)))
     progress("judging")
     verdict = judged(cases, select=select, ignore=ignore)
+    skipped = (*verdict.skipped, *_not_put_back(ground.lost))
     path = spec.path if spec else None
     files = course.subject.files
-    return Report(
-        "verify", subject.target, path, cases[-1][1], verdict.findings, verdict.skipped, fail_on, verdict.ran, files
-    )
+    return Report("verify", subject.target, path, cases[-1][1], verdict.findings, skipped, fail_on, verdict.ran, files)
+
+
+def _not_put_back(lost: Sequence[str]) -> tuple[Skipped, ...]:
+    """Say which tensors were written behind torch's back, so that no copy was there to put back."""
+    if not lost:
+        return ()
+    named = ", ".join(lost[:3]) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
+    why = "written without torch seeing it (numpy, a compiled kernel): build the model anew before you train it"
+    return (Skipped(f"putting back {named}", why),)
 
 
 def _trained(

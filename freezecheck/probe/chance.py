@@ -19,19 +19,14 @@ from torch import nn
 
 from ..errors import ProbeError
 from ..records import Expected, Skipped
+from .choice import Choice
 from .flow import tensors_in
-from .operations import name_of
 from .trace import Trace
 
 if TYPE_CHECKING:
     from .step import Probe
 
 _MOST_LOOKS = 8
-_CHOOSING = frozenset(
-    {"topk", "argmax", "argsort", "nonzero", "argwhere", "multinomial", "masked_select", "unique", "bincount"}
-    | {"__bool__", "item", "tolist"}
-)
-"""Functions by which a forward decides from its data which layer gets which row."""
 
 
 class Look(Trace):
@@ -39,7 +34,7 @@ class Look(Trace):
 
     def __init__(self, probe: Probe) -> None:
         super().__init__(probe.trainable.values(), probe.anatomy.tensors.values(), probe.ground.keep)
-        self.chose = False
+        self.choice = Choice(self.flow)
         self.above: dict[int, int] = {}
         """By the bit of a parameter, those upstream of what it was applied to."""
         self.before_inputs, self._before, self._after = _dice(), None, None
@@ -57,19 +52,23 @@ class Look(Trace):
     @property
     def by_dice(self) -> bool:
         """Whether another look may see another forward."""
-        return self._before != self._after or (self.chose and self.before_inputs != self._before)
+        return self._before != self._after or (self.choice.asked and self.before_inputs != self._before)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Note what this look is for, and trace on."""
-        self.chose = self.chose or name_of(func) in _CHOOSING
-        tensors = tensors_in(args, kwargs or {})
-        for tensor in tensors:
+        inputs = tensors_in(args, kwargs or {})
+        for tensor in inputs:
             bit = self.flow.bit(tensor)
             if bit:
-                for other in tensors:
+                for other in inputs:
                     if other is not tensor:
                         self.above[bit] = self.above.get(bit, 0) | self.flow.of(other)[0]
-        return super().__torch_function__(func, types, args, kwargs)
+        if self.phase == "forward":
+            self.choice.before(func, inputs)
+        result = super().__torch_function__(func, types, args, kwargs)
+        if self.phase == "forward":
+            self.choice.after(func, inputs, result)
+        return result
 
 
 def look_without_chance(probe: Probe) -> tuple[frozenset[str], frozenset[str]]:
@@ -81,28 +80,30 @@ def look_without_chance(probe: Probe) -> tuple[frozenset[str], frozenset[str]]:
         for module in probe.anatomy.modules.values():
             if _is_chance(module):
                 module.training = False
-        look = _look(probe)
-        if look.by_dice and _asleep(probe):
-            look = _with_dice(probe, look)
+        looks = [_look(probe)]
+        if looks[0].by_dice and _asleep(probe):
+            looks += _with_dice(probe, looks[0])
     still = _asleep(probe)
-    return waiting - still, _not_chosen(probe, still, look) if look.chose else frozenset()
+    return waiting - still, _not_chosen(probe, still, looks) if looks[-1].choice.asked else frozenset()
 
 
-def _with_dice(probe: Probe, look: Look) -> Look:
+def _with_dice(probe: Probe, look: Look) -> list[Look]:
     """Look in eval mode, in which LayerDrop keeps every layer; where dice are thrown even there, throw them again."""
+    looks = []
     training = {module: module.training for module in probe.anatomy.modules.values()}
     for module in training:
         module.training = False
     with suppress(ProbeError):  # a model that computes its loss in train mode only
         look = _look(probe)
+        looks.append(look)
     if look.by_dice:
         for module, mode in training.items():
             module.training = mode
         for _ in range(_MOST_LOOKS):
             if not _asleep(probe):
                 break
-            look = _look(probe)
-    return look
+            looks.append(_look(probe))
+    return looks
 
 
 def _look(probe: Probe) -> Look:
@@ -142,8 +143,8 @@ def _asleep(probe: Probe) -> frozenset[str]:
     )
 
 
-def _not_chosen(probe: Probe, asleep: frozenset[str], look: Look) -> frozenset[str]:
-    return frozenset(n for n in asleep if any(_beside(probe, path, key, look) for path, key in _containers(probe, n)))
+def _not_chosen(probe: Probe, asleep: frozenset[str], looks: list[Look]) -> frozenset[str]:
+    return frozenset(n for n in asleep if any(_beside(probe, path, key, looks) for path, key in _containers(probe, n)))
 
 
 def _containers(probe: Probe, name: str) -> Iterator[tuple[str, str]]:
@@ -155,24 +156,25 @@ def _containers(probe: Probe, name: str) -> Iterator[tuple[str, str]]:
             yield path, parts[end - 1]
 
 
-def _beside(probe: Probe, path: str, key: str, look: Look) -> bool:
-    """Whether siblings of the same class are awake, and none of them runs on what another one made."""
+def _beside(probe: Probe, path: str, key: str, looks: list[Look]) -> bool:
+    """Whether siblings of the same class are awake, the data chose them, and none runs on what another one made."""
     children = probe.anatomy.modules[path]._modules
     awake = [
         bits
         for other, child in children.items()
         if other != key
         and type(child) is type(children[key])
-        and (bits := _awake_bits(probe, f"{path}.{other}.", look))
+        and (bits := _awake_bits(probe, f"{path}.{other}.", looks[-1]))
     ]
     everyone = 0
     for bits in awake:
         everyone |= bits
     for bits in awake:
-        for bit, above in look.above.items():
+        for bit, above in looks[-1].above.items():
             if bit & bits and above & everyone & ~bits:
                 return False
-    return bool(awake)
+    differ = len({look.flow.used & everyone for look in looks}) > 1
+    return differ or any(look.choice.among([bits for bits in awake if look.flow.used & bits]) for look in looks)
 
 
 def _awake_bits(probe: Probe, prefix: str, look: Look) -> int:

@@ -47,16 +47,19 @@ class Evidence:
         counts.
         """
         for name, parameter in self.parameters.items():
-            if not parameter.requires_grad or not (final or self.asleep(name)):
-                continue
-            seen = Gradient.NONE
-            if parameter.grad is not None:
-                seen, largest = strength_of(parameter.grad)
-                if not final and seen is Gradient.NONFINITE:
-                    seen, largest = Gradient.NONZERO, None
-                if largest is not None:
-                    self.gradient_max[name] = max(self.gradient_max.get(name, 0.0), largest)
-            self.gradients[name] = max(self.gradients.get(name, Gradient.NONE), seen, key=_STRENGTH.index)
+            if parameter.requires_grad and (final or self.asleep(name)):
+                self.note_gradient(name, parameter.grad, final=final)
+
+    def note_gradient(self, name: str, gradient: torch.Tensor | None, *, final: bool = True) -> None:
+        """Look at one gradient, and keep it if it is the strongest seen of its parameter."""
+        seen = Gradient.NONE
+        if gradient is not None:
+            seen, largest = strength_of(gradient)
+            if not final and seen is Gradient.NONFINITE:
+                seen, largest = Gradient.NONZERO, None
+            if largest is not None:
+                self.gradient_max[name] = max(self.gradient_max.get(name, 0.0), largest)
+        self.gradients[name] = max(self.gradients.get(name, Gradient.NONE), seen, key=_STRENGTH.index)
 
     def note_backward(
         self,

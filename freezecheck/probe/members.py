@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import CodeType
@@ -42,7 +43,7 @@ def memberships(
         member = Membership(
             optimizer=optimizer,
             group=index,
-            lr=_number(group.get("lr")),
+            lr=_number(group["lr"]) if group.get("lr") is not None else math.nan,
             weight_decay=_number(group.get("weight_decay")),
             momentum=_number(group.get("momentum")) or _number(betas[0]),
         )
@@ -93,11 +94,20 @@ def _number(value: Any) -> float:
 
 def needs_closure(optimizer: Any) -> bool:
     """Whether `step` cannot be called without a closure (LBFGS)."""
-    try:
-        closure = inspect.signature(optimizer.step).parameters.get("closure")
-    except (TypeError, ValueError):
-        return False
+    closure = _closure_of(optimizer)
     return closure is not None and closure.default is inspect.Parameter.empty
+
+
+def takes_closure(optimizer: Any) -> bool:
+    """Whether `step` has a place for a closure."""
+    return _closure_of(optimizer) is not None
+
+
+def _closure_of(optimizer: Any) -> inspect.Parameter | None:
+    try:
+        return inspect.signature(optimizer.step).parameters.get("closure")
+    except (TypeError, ValueError):
+        return None
 
 
 def warm_up(optimizers: Sequence[Any]) -> list[str]:

@@ -72,7 +72,12 @@ _QUESTIONS = frozenset(
 _OPENS_MEMORY = frozenset({"data_ptr", "untyped_storage", "storage", "numpy", "__array__", "__dlpack__", "to_dlpack"})
 _MAX_NORM = {"embedding": 3, "embedding_bag": 4}
 """Where the functions that look rows up take `max_norm`."""
-_FLAT = frozenset({"round", "rint", "floor", "ceil", "trunc", "fix", "sign", "sgn", "heaviside", "floor_divide"})
+_FLAT = frozenset(
+    {"round", "rint", "floor", "ceil", "trunc", "fix", "sign", "sgn", "heaviside", "floor_divide"}
+    | {"normal", "bernoulli", "poisson"}
+)
+_ONE_TO_ONE = frozenset({"broadcast_tensors", "meshgrid", "atleast_1d", "atleast_2d", "atleast_3d", "align_tensors"})
+"""Functions of several tensors whose every result is made of one of them, in the same order."""
 
 
 @cache
@@ -116,8 +121,14 @@ def opens_memory(func: Any) -> bool:
 
 @cache
 def is_flat(func: Any) -> bool:
-    """Whether the function's derivative is zero everywhere it exists (rounding, sign)."""
+    """Whether the function's derivative is zero everywhere it exists (rounding, sign, drawing from a distribution)."""
     return name_of(func).rstrip("_") in _FLAT
+
+
+@cache
+def is_one_to_one(func: Any) -> bool:
+    """Whether the function makes each of its results of one input alone (`broadcast_tensors`, `meshgrid`)."""
+    return name_of(func) in _ONE_TO_ONE
 
 
 def written_by(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[torch.Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -13,17 +13,20 @@ import torch
 
 from ..errors import FreezecheckError, ProbeError
 from ..guard import users_code
+from ..places import library_location, user_location
 from ..records import (
     Conditions,
     Expected,
     Foreign,
     Gradient,
+    Location,
     Membership,
     Need,
     Observation,
     Update,
 )
 from ..subject import Subject
+from .backward import gradients_on_arrival, inside_backward
 from .chance import look_without_chance, skipped
 from .describe import Anatomy, gradient_in
 from .evidence import Evidence
@@ -32,7 +35,7 @@ from .flow import tensors_in
 from .functions import NoneReturned, following_functions
 from .graph import leaves_and_functions
 from .loss import default_loss, require_scalar
-from .members import default_optimizers, groups_of, hooks_on, memberships, needs_closure, warm_up
+from .members import default_optimizers, groups_of, hooks_on, memberships, needs_closure, takes_closure, warm_up
 from .rows import RowEvidence
 from .trace import Trace
 from .update import lost_update
@@ -40,8 +43,6 @@ from .update import lost_update
 if TYPE_CHECKING:
     from ..records import Plan
     from .untouched import Ground
-
-_STRONGER = [Gradient.NONE, Gradient.ZERO, Gradient.NONZERO, Gradient.NONFINITE]
 
 
 def observe(
@@ -79,7 +80,9 @@ class Probe:
         self.subject, self.anatomy, self.plan, self.ground, self.seed = subject, anatomy, plan, ground, seed
         self.parameters: dict[str, Any] = anatomy.parameters
         self.names = {id(t): name for name, t in anatomy.tensors.items()}
-        self.trainable = {n: p for n, p in self.parameters.items() if p.requires_grad}
+        self.flags_before = {n: p.requires_grad for n, p in self.parameters.items()}
+        self.turned: dict[str, Location] = {}
+        """Where a flag was set while the model trained."""
         self.meta = any(t.is_meta for t in anatomy.tensors.values())
         self.taken = 0
         self.evidence = Evidence(self.parameters, self.names, anatomy.modules)
@@ -91,13 +94,29 @@ class Probe:
         self.not_chosen: frozenset[str] = frozenset()
         self.said: list[str] = []
 
+    @property
+    def trainable(self) -> dict[str, Any]:
+        """The parameters that require grad now: `train()` or the forward may have set a flag."""
+        return {n: p for n, p in self.parameters.items() if p.requires_grad}
+
+    def _trace(self, follow: Iterable[torch.Tensor] = ()) -> Trace:
+        trace = Trace(follow, self.anatomy.tensors.values(), self.ground.keep)
+        trace.on_flag = self._turned
+        return trace
+
+    def _turned(self, tensor: torch.Tensor, value: bool) -> None:
+        name, frame = self.names.get(id(tensor)), sys._getframe(2)
+        location = user_location(frame) or library_location(frame)
+        if name in self.flags_before and location is not None and value != self.flags_before[name]:
+            self.turned[name] = location
+
     # ------------------------------------------------------------ before the first step
 
     def set_up(self) -> None:
         """Seed, put the model into train mode as a loop does, and look at the optimizers."""
         seed_everything(self.seed)
         model = self.subject.model
-        with users_code("model.train()", ProbeError):
+        with users_code("model.train()", ProbeError), self._trace():
             model.train()
             for path in self.plan.eval_layers:
                 self.anatomy.modules[path].eval()
@@ -105,6 +124,10 @@ class Probe:
         given = self.subject.optimizers
         self.optimizers = default_optimizers(self.parameters) if given is None else given
         self.said += warm_up(self.optimizers)
+        for optimizer in self.optimizers:
+            own_mode = getattr(optimizer, "train", None)
+            if callable(own_mode):
+                own_mode()  # schedule-free optimizers have a mode of their own
         self.memberships: dict[str, tuple[Membership, ...]]
         self.memberships, self.foreign = memberships(self.optimizers, self.names)
         for name in self.memberships:
@@ -119,7 +142,7 @@ class Probe:
         """Run one forward, loss, backward and optimizer step, and note the gradients."""
         self.taken += 1
         self._clear()
-        loss = self._backward(Trace(self.trainable.values(), self.anatomy.tensors.values(), self.ground.keep))
+        loss = self._backward(self._trace(self.trainable.values()))
         if loss.requires_grad:
             self._optimize()
 
@@ -144,7 +167,8 @@ class Probe:
             return loss
         leaves, functions = leaves_and_functions(loss.grad_fn)
         watching = NoneReturned(trace, functions)
-        with self._running("the backward", trace):
+        arriving = gradients_on_arrival(self.trainable, self.evidence)
+        with self._running("the backward", trace), inside_backward(trace), arriving:
             torch.autograd.backward(loss)
         known = {id(t) for t in (*tensors_in((inputs,), {}), *trace.made)}
         self.evidence.note_leaves(leaves, known, {id(t) for _, t in self.foreign})
@@ -177,13 +201,23 @@ class Probe:
             yield
 
     def _optimize(self) -> None:
-        trace = Trace((), self.anatomy.tensors.values(), self.ground.keep)
+        trace = self._trace()
         trace.phase = "step"
         for optimizer in self.optimizers:
-            arguments: tuple[Any, ...] = (self._closure,) if needs_closure(optimizer) else ()
             with self._running("the optimizer's step", trace):
-                optimizer.step(*arguments)
+                self._step_of(optimizer)
         self.evidence.note_writes(trace)
+
+    def _step_of(self, optimizer: Any) -> None:
+        if needs_closure(optimizer):
+            optimizer.step(self._closure)
+            return
+        try:
+            optimizer.step()
+        except Exception:
+            if not takes_closure(optimizer):
+                raise
+            optimizer.step(self._closure)  # SAM and its like ask for one only once they run
 
     def _closure(self) -> torch.Tensor:
         """Clear, run and backpropagate once more: what LBFGS asks of a training loop."""
@@ -255,6 +289,8 @@ class Probe:
             frozen_rows=self.rows.frozen,
             trainable_rows=self.rows.trainable,
             wasted=frozenset(self.evidence.wasted),
+            flags=self._flags_now(),
+            flipped=self._flipped(),
             modes=self.modes,
             memberships=self.memberships,
             optimizers=tuple(type(o).__name__ for o in self.optimizers),
@@ -265,6 +301,19 @@ class Probe:
             skipped=(*self.subject.skipped, *self.rows.skipped, *skipped(self.not_chosen)),
             missing=missing,
         )
+
+    def _flags_now(self) -> dict[str, bool]:
+        """The flags that are no longer what they were when the check began."""
+        return {n: p.requires_grad for n, p in self.parameters.items() if p.requires_grad != self.flags_before[n]}
+
+    def _flipped(self) -> dict[str, Location]:
+        """Where flags were turned against what is expected, by `train()`, the forward or the loss."""
+        meant = {Expected.TRAINABLE: True, Expected.FROZEN: False}
+        now = self._flags_now()
+        against = [
+            n for n, flag in now.items() if meant.get(self.plan.expected.get(n, Expected.UNCHECKED)) == (not flag)
+        ]
+        return {n: self.turned[n] for n in against if n in self.turned}
 
     def _explain_unmoved(self) -> None:
         for index, _, group in groups_of(self.optimizers):

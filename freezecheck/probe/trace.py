@@ -22,10 +22,10 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
-from ..places import library_location, user_location
+from ..places import kind, library_location, location_in, user_location
 from ..records import Cut, Location, Write
 from .flow import Flow, alive, tensors_in
-from .operations import Effect, call_words, effect_of, is_flat, opens_memory, reason_of, written_by
+from .operations import Effect, call_words, effect_of, is_flat, is_one_to_one, opens_memory, reason_of, written_by
 from .writes import Phase, Writes
 
 
@@ -146,9 +146,25 @@ class Trace(TorchFunctionMode):
         if effect is Effect.LEAVES:
             self._leave(func, result, upstream, cuts, live)
             return result
-        for output in (*tensors_in((result,), {}), *written):
+        outputs = tensors_in((result,), {})
+        if len(outputs) > 1 and self.simulated is None and any(alive(output) for output in outputs):
+            outputs = self._note_dead_beside_living(func, inputs, outputs, upstream, cuts)
+        for output in (*outputs, *written):
             self._note_output(func, effect, output, upstream, cuts, live)
         return result
+
+    def _note_dead_beside_living(
+        self, func: Any, inputs: list[torch.Tensor], outputs: list[torch.Tensor], upstream: int, cuts: int
+    ) -> list[torch.Tensor]:
+        """Note the results that carry no gradient where others of the same call do: no cut. Return the rest."""
+        paired = is_one_to_one(func) and len(inputs) == len(outputs)
+        rest = []
+        for i, output in enumerate(outputs):
+            if alive(output) or not _can_carry(output):
+                rest.append(output)
+            else:
+                self.flow.put(output, *(self._of(inputs[i]) if paired else (upstream, cuts)))
+        return rest
 
     def _of(self, tensor: torch.Tensor) -> tuple[int, int]:
         upstream, cuts = self.flow.of(tensor)
@@ -223,7 +239,7 @@ class Trace(TorchFunctionMode):
         if enabled:
             self._entered.clear()
         elif torch.is_grad_enabled() or not self._entered:
-            self._entered.append(user_location(sys._getframe(2)))
+            self._entered.append(_beginning(sys._getframe(2)))
         self._region += 1
 
     def cuts_of(self, parameter: torch.Tensor, loss: torch.Tensor, *, flat: bool = False) -> tuple[Cut, ...]:
@@ -279,6 +295,18 @@ def _from_checkpoint(frame: FrameType | None) -> bool:
     while frame is not None and frame.f_code.co_filename.endswith(("grad_mode.py", "_contextlib.py")):
         frame = frame.f_back
     return frame is not None and frame.f_code.co_filename.endswith(os.path.join("torch", "utils", "checkpoint.py"))
+
+
+def _beginning(frame: FrameType) -> Location | None:
+    """Return the user's line at which gradients were switched off; of a decorated function, its decorator."""
+    outer: FrameType | None = frame
+    while outer is not None and kind(outer.f_code.co_filename) == "torch":
+        code = getattr(outer.f_locals.get("func"), "__code__", None)
+        if outer.f_code.co_filename.endswith("_contextlib.py") and code is not None:
+            begins = location_in(code)
+            return begins if begins.text.startswith("@") and kind(code.co_filename) == "user" else None
+        outer = outer.f_back
+    return user_location(frame)
 
 
 def _can_carry(tensor: torch.Tensor) -> bool:

@@ -19,7 +19,7 @@ class Membership:
     group: int
     """Index of the parameter group, counted through all optimizers."""
     lr: float = 0.1
-    """The largest learning rate seen over the steps."""
+    """The largest learning rate seen over the steps; NaN where the optimizer keeps none (it finds its own)."""
     weight_decay: float = 0.0
     momentum: float = 0.0
     """Momentum, or the first beta of an Adam."""
@@ -164,6 +164,8 @@ class Observation:
     cuts: Mapping[str, tuple[Cut, ...]] = field(default_factory=dict)
     writes: Mapping[str, tuple[Write, ...]] = field(default_factory=dict)
     updates: Mapping[str, Update] = field(default_factory=dict)
+    flags: Mapping[str, bool] = field(default_factory=dict)
+    """`requires_grad` while training, where it was no longer what the description says."""
     flipped: Mapping[str, Location] = field(default_factory=dict)
     gradient_hooks: frozenset[str] = frozenset()
     hooked_at: Mapping[str, Location] = field(default_factory=dict)

@@ -19,7 +19,8 @@ def told(cut: Cut) -> str:
     if cut.reason:
         text += f": {cut.reason}"
     if cut.entered and cut.entered != cut.location:
-        text += f", in the block that begins at {place(cut.entered)}"
+        begins = "the function decorated" if _decorated(cut) else "the block that begins"
+        text += f", in {begins} at {place(cut.entered)}"
     return f"{text}, inside {spot(cut.library)}" if cut.library else text
 
 
@@ -36,14 +37,23 @@ def mend(cut: Cut) -> str:
         if line and (shorter := re.sub(pattern, "", line)) != line:
             return shorter
     if any(word in cut.operation for word in _BLOCKS):
-        begins = f" at {cut.entered or cut.location}" if cut.entered or cut.location else ""
-        return f"move `{line or 'the call'}` out of the `{cut.operation}` block{begins}"
+        if cut.entered and _decorated(cut):
+            return f"take `{cut.entered.text}` off at {cut.entered}, or `{line or 'the call'}` out of its function"
+        if cut.entered and cut.entered != cut.location:
+            return f"move `{line or 'the call'}` out of the `{cut.operation}` block at {cut.entered}"
+        where = "" if line else at(cut.location)
+        return f"move `{line or 'the call'}`{where} out of `{cut.operation}`, be it a block or a decorator"
     if "checkpoint" in cut.operation:
         reentrant = re.sub(r"use_reentrant\s*=\s*True", "use_reentrant=False", line)
         return reentrant if "use_reentrant=False" in reentrant else "checkpoint(..., use_reentrant=False)"
     if any(word in cut.operation for word in _LEAVES_TORCH):
         return f"keep it a tensor of torch{at(cut.location)}: what leaves torch loses its graph"
     return f"replace `{cut.operation}`{at(cut.location)} by an operation that has a derivative"
+
+
+def _decorated(cut: Cut) -> bool:
+    """Whether gradients are switched off by a decorator and not by a `with` block."""
+    return cut.entered is not None and cut.entered.text.startswith("@")
 
 
 def evidence(cuts: Sequence[Cut]) -> list[Json]:

@@ -19,7 +19,9 @@ def fate(case: Case, fact: Facts) -> Fate | None:
     """
     if not fact.tensor.requires_grad or fact.gradient is None:
         return None
-    silenced = fact.gradient is Gradient.ZERO and bool(fact.gradient_hook or fact.cuts) and fact.moved is not True
+    watched = Need.TRAINING not in case.missing and fact.moved is False  # a loop that zeroes its gradients itself
+    known = watched or bool(fact.gradient_hook or fact.cuts)
+    silenced = fact.gradient is Gradient.ZERO and known and fact.moved is not True
     if fact.gradient is Gradient.NONE or silenced:
         return None if fact.moved else "held"
     if fact.memberships:

@@ -26,19 +26,40 @@ def still(case: Case) -> list[Facts]:
 def _noise(case: Case, fact: Facts) -> bool:
     """Whether its gradient is zero but for rounding: what follows takes away whatever it adds or scales.
 
-    A convolution's bias before a BatchNorm, a bias on attention keys, the weight of a norm before another norm.
+    A convolution's bias before a BatchNorm, a bias on attention keys, the weight of a norm before another norm: always
+    one number a channel, and far below what its own layer gets. That the whole layer gets little proves nothing.
     """
-    around = max((f.gradient_max or 0.0 for f in case.trainable), default=0.0)
-    return fact.gradient_max is not None and fact.gradient_max < _NOISE * _EXACT.get(fact.tensor.dtype, 0.0) * around
+    if fact.gradient_max is None or not _per_channel(fact.tensor.shape):
+        return False
+    beside = [f for f in _beside(case, fact) if f.gradient_max]
+    if all(_per_channel(f.tensor.shape) for f in beside) and (
+        below_resolution(fact) or (_is_bias(fact) and not beside)
+    ):
+        beside = list(case.trainable)  # of a norm nothing else is left to compare with
+    around = max((f.gradient_max or 0.0 for f in beside), default=0.0)
+    return fact.gradient_max < _NOISE * _EXACT.get(fact.tensor.dtype, 0.0) * around
+
+
+def _per_channel(shape: tuple[int, ...]) -> bool:
+    """Whether it holds one number a channel, as a bias, a norm's weight and weight norm's magnitude do."""
+    return sum(length > 1 for length in shape) <= 1
+
+
+def _beside(case: Case, fact: Facts) -> list[Facts]:
+    owner = fact.name.rpartition(".")[0]
+    return [f for f in case.trainable if f.name != fact.name and f.name.rpartition(".")[0] == owner]
+
+
+def _is_bias(fact: Facts) -> bool:
+    key = fact.name.rpartition(".")[2]
+    return (key == "bias" or key.endswith("_bias")) and len(fact.tensor.shape) <= 1
 
 
 def shifts_nothing(case: Case, fact: Facts) -> bool:
     """Whether it is a bias that what follows takes away: its gradient is zero while its own layer's weight has one."""
-    owner, _, key = fact.name.rpartition(".")
-    if "bias" not in key or fact.gradient_hook or fact.cuts:
+    if not _is_bias(fact) or fact.gradient_hook or fact.cuts:
         return False
-    beside = (f for f in case.trainable if f.name != fact.name and f.name.rpartition(".")[0] == owner)
-    return any(f.gradient is Gradient.NONZERO and "bias" not in f.name.rpartition(".")[2] for f in beside)
+    return any(f.gradient is Gradient.NONZERO and not _is_bias(f) for f in _beside(case, fact))
 
 
 def below_resolution(fact: Facts) -> bool:

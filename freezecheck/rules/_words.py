@@ -91,8 +91,8 @@ def shared_prefix(paths: Iterable[Sequence[str]]) -> list[str]:
 
 
 def number(value: float) -> str:
-    """Three significant digits: `0.1`, `1e-06`, `0.00391`."""
-    return f"{value:.3g}"
+    """Three significant digits: `0.1`, `1e-06`, `0.00391`; a learning rate that no group holds is `of its own`."""
+    return f"{value:.3g}" if value == value else "of its own"
 
 
 def span(values: Iterable[float]) -> str:

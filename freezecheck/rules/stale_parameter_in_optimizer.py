@@ -71,13 +71,16 @@ from ._words import FEW, group, listing, names, optimizer_name, rebuild, tensors
 
 
 def check(case: Case) -> Iterable[Hit]:
-    """One finding for each optimizer."""
+    """One finding for each optimizer.
+
+    One that holds nothing of this model is another model's (a GAN's other half) where all that trains has its own.
+    """
     homeless = [fact for fact in case.trainable if fact.tensor.requires_grad and not fact.memberships]
     held = {m.optimizer for fact in case.facts for m in fact.memberships}
     for index, foreign in group((f for f in case.foreign if not f.gradient), key=lambda f: f.optimizer).items():
         if index in held or any(f.optimizer == index and f.gradient for f in case.foreign):
             yield _replaced(case, index, foreign, paired(foreign, homeless))
-        else:
+        elif homeless or not case.trainable:
             yield _another_model(case, index, foreign, homeless)
 
 

@@ -8,6 +8,21 @@ collective: a rank that has gone, or that trains something else, is waited for a
   disagree on that do not fail, they hang in the next collective; here it is finding FZ109, and the training is stopped.
 - After the last watched step every rank tells its findings. Rank 0 merges them and reports; all ranks end with the
   same exit code.
+
+What it costs. A watched step costs a rank what it costs a training of one process, over the shards that it holds; no
+step has a collective of ours in it. Each of the two talks is once a training: every rank but the first writes one key
+and reads two, rank 0 reads one for each rank. A table of P parameters travels as a digest of 32 bytes; only a rank
+whose digest differs from rank 0's sends the table itself. So time grows with the number of ranks at rank 0 and hardly
+with P. Measured with `tests/benchmarks/ranks.py`, all ranks as threads of one process on two cores, seconds:
+
+    ranks   P = 200   P = 20,000   one rank differs   merging 60-name findings
+        2     0.001        0.008              0.061                      0.001
+        8     0.002        0.013              0.057                      0.003
+       64     0.017        0.028              0.048                      0.025
+      512     0.199        0.255              0.263                      0.226
+
+The digest itself takes each rank 0.023 s for 20,000 parameters. Many nodes make no difference but the network's delay:
+the store is the one that torchrun's rendezvous already reaches from every node.
 """
 
 from __future__ import annotations
@@ -18,6 +33,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import cached_property
 from typing import Any
 
 import torch.distributed as dist
@@ -38,7 +54,7 @@ class Table:
     groups: Mapping[str, tuple[int, ...]]
     """Parameter groups, counted through all optimizers."""
 
-    @property
+    @cached_property
     def digest(self) -> bytes:
         """The same on two ranks when their tables are (names sorted)."""
         return hashlib.sha256(repr((sorted(self.flags.items()), sorted(self.groups.items()))).encode()).digest()

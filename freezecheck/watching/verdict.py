@@ -55,7 +55,7 @@ def report_on(
             command, target, path, case, session.disagreements, skipped, fail_on, ("FZ109",), tuple(map(shown, files))
         )
     findings, skipped = judge(case, select=select, ignore=out, phase=_phase(spec, stage))
-    skipped = (*skipped, *_left_out(session, models))
+    skipped = (*case.skipped, *skipped, *_left_out(session, models))
     ran = codes_run(case, select=select, ignore=out)
     return Report(command, target, path, case, findings, skipped, fail_on, ran, tuple(map(shown, files)))
 

@@ -10,7 +10,7 @@ import torch
 
 from ..errors import SpecError
 from ..match import match
-from ..probe.describe import anatomy
+from ..probe.describe import anatomy, gradient_in
 from ..probe.evidence import Evidence
 from ..probe.held import Content, copy_all
 from ..probe.members import groups_of, memberships
@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 
 _SMALL = 2**18
 """Bytes up to which a tensor is copied, so that it can be told by how much it moved."""
+
+
+_STRENGTH = tuple(Gradient)
+"""Gradients from none to nonfinite."""
 
 
 class Watched:
@@ -67,7 +71,8 @@ class Watched:
         """Whether every forward of the stretch was followed."""
         self.evidence = Evidence(self.parameters, self.names, self.body.modules)
         self.flags = {name: p.requires_grad for name, p in self.parameters.items()}
-        self.trained = dict(self.flags)
+        self.trained: dict[str, bool] = {}
+        self.stepped_with: dict[str, Gradient] = {}
         """Whether a parameter required grad in any step."""
         self.modes: dict[str, bool] = {}
         self.members: dict[str, tuple[Membership, ...]] = {}
@@ -130,8 +135,8 @@ class Watched:
             self._contents.update(woken)
             self._remember(list(woken.values()))
         for name, parameter in self.parameters.items():
-            self.trained[name] = self.trained[name] or parameter.requires_grad
-        self.evidence.note_gradients()
+            self.trained[name] = self.trained.get(name, False) or parameter.requires_grad
+        self._note_gradients()
         places, foreign = memberships(optimizers, self.names)
         for name, found in places.items():
             before = {(m.optimizer, m.group): m for m in self.members.get(name, ())}
@@ -146,6 +151,19 @@ class Watched:
                 replace(one, gradient=reached or (known is not None and known[0].gradient)),
                 tensor,
             )
+
+    def _note_gradients(self) -> None:
+        """Look at the gradients with which an optimizer steps: a loop may have cleared some of them itself."""
+        self.evidence.note_gradients()
+        for name, parameter in self.parameters.items():
+            if parameter.requires_grad:
+                seen = gradient_in(parameter.grad)
+                self.stepped_with[name] = max(self.stepped_with.get(name, Gradient.NONE), seen, key=_STRENGTH.index)
+
+    def _gradients(self) -> dict[str, Gradient]:
+        """The strongest gradients seen; of what is expected frozen, those that a step found."""
+        frozen = (n for n, said in self.plan.expected.items() if said is Expected.FROZEN and n in self.stepped_with)
+        return {**self.evidence.gradients, **{name: self.stepped_with[name] for name in frozen}}
 
     def step_ends(self, index: int) -> None:
         """Count a step."""
@@ -192,7 +210,7 @@ class Watched:
         seen = self.evidence
         hooked = {n for n, p in self.parameters.items() if getattr(p, "_backward_hooks", None)}
         return Observation(
-            gradients=seen.gradients,
+            gradients=self._gradients(),
             gradient_max=seen.gradient_max,
             moved=self.moved,
             used=frozenset(seen.used) if self.traced and seen.loss is not None and not seen.sharded else None,
@@ -219,7 +237,7 @@ class Watched:
         for name, parameter in self.parameters.items():
             expected = self.plan.expected.get(name)
             wanted = expected is Expected.TRAINABLE
-            if expected is Expected.UNCHECKED or self.trained[name] == wanted:
+            if expected is Expected.UNCHECKED or self.trained.get(name, self.flags[name]) == wanted:
                 continue
             location = flags.flipped(parameter, wanted)
             if location is not None:

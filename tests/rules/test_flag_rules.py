@@ -77,7 +77,14 @@ class TestFrozenRequiresGrad:
 
     def test_a_zero_gradient_does_not_hold_it(self):
         """Zeros by chance are no freezing: weight decay, or the next batch, moves it."""
-        assert hits("FZ101", table(leaking("a", gradient=Gradient.ZERO, memberships=(SGD,))))
+        unwatched = {Need.TRAINING: ""}
+        assert hits("FZ101", table(leaking("a", gradient=Gradient.ZERO, memberships=(SGD,)), missing=unwatched))
+
+    def test_a_loop_that_zeroes_it_before_every_step_holds_it(self):
+        """Where the real training was watched and it stood still, its zeros are the loop's own."""
+        zeroed = table(leaking("a", gradient=Gradient.ZERO, memberships=(SGD,), moved=False))
+        assert not hits("FZ101", zeroed)
+        assert hits("FZ107", zeroed)
 
     def test_a_hook_that_did_not_stop_the_decay_does_not_hold_it(self):
         """A silenced gradient and a moved tensor: the optimizer moved it all the same."""

@@ -119,7 +119,11 @@ class TestNoGradient:
                 "y = x.argmax(1)",
                 "replace `argmax()` at model.py:5 (`y = x.argmax(1)`) by an operation that has a derivative",
             ),
-            ("inference_mode", "", "move `the call` out of the `inference_mode` block at model.py:5"),
+            (
+                "inference_mode",
+                "",
+                "move `the call` at model.py:5 out of `inference_mode`, be it a block or a decorator",
+            ),
         ],
     )
     def test_the_mend_is_the_users_line_where_it_can_be(self, operation, text, fix):

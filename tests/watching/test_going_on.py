@@ -24,10 +24,17 @@ def hooks():
         len(_get_current_function_mode_stack()), torch.autograd.backward.__module__, nn.Module.eval.__module__,
     )
 """
-BRANCHES = MODEL.replace("self.head = nn.Linear(8, 2)", "self.head = nn.Linear(8, 2)\n        self.rare = nn.Linear(8, 2)\n        self.turn = 0").replace(
-    "return self.head(self.body(x).relu())",
-    "self.turn += 1\n        part = self.rare if self.turn % 3 == 2 else self.head\n        return part(self.body(x).relu())",
-).replace("model.head.parameters()", "[p for p in model.parameters() if p.requires_grad]")
+BRANCHES = (
+    MODEL.replace(
+        "self.head = nn.Linear(8, 2)",
+        "self.head = nn.Linear(8, 2)\n        self.rare = nn.Linear(8, 2)\n        self.turn = 0",
+    )
+    .replace(
+        "return self.head(self.body(x).relu())",
+        "self.turn += 1\n        part = self.rare if self.turn % 3 == 2 else self.head\n        return part(self.body(x).relu())",
+    )
+    .replace("model.head.parameters()", "[p for p in model.parameters() if p.requires_grad]")
+)
 
 
 def test_the_script_comes_to_its_own_end(tmp_path):
