@@ -69,7 +69,7 @@ class TestProgress:
         """Each drawing replaces the last, and the line is empty at the end, also when the check raised."""
         stderr = Terminal(encoding=encoding)
         monkeypatch.setattr(sys, "stderr", stderr)
-        with pytest.raises(ZeroDivisionError), progress(Options()):  # noqa: PT012 - what is drawn before it raises is the test
+        with pytest.raises(ZeroDivisionError), progress(Options()):
             say("training step 2 of at most 3")
             assert stderr.drawn.wait(60)
             raise ZeroDivisionError
