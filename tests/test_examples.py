@@ -22,6 +22,7 @@ SILENT = [
     ("lenet", "constructor.py --spec freeze.toml"),
     ("lenet", "per_layer.py --spec conv2.toml"),
     ("two_stage", "--spec freeze.toml"),
+    ("watched", "--spec freeze.toml"),
 ]
 FIRING = [
     ("lenet", "no_grad.py --spec freeze.toml", {"FZ401": "conv1.weight"}),
@@ -70,6 +71,7 @@ def test_every_model_and_spec_is_run():
         for path in EXAMPLES.glob("*/*.toml")
     }
     helpers = {("lenet", "lenet.py"), ("lenet", "memory.py")}
+    helpers |= {("watched", name) for name in ("lightning_train.py", "trainer_lora.py", "test_model.py")}
     assert {(path.parent.name, path.name) for path in EXAMPLES.glob("*/*.[pt]*")} - helpers <= run
 
 
@@ -141,3 +143,19 @@ def test_two_stages_from_start_to_end(tmp_path):
     changed = freezecheck_command("diff", *arguments, "head", "--format", "json", folder=folder)
     (found,) = {finding["code"] for finding in json.loads(changed.out)["findings"]}
     assert (changed.code, found) == (1, "FZ701")
+
+
+def test_a_training_with_a_callback_of_its_own_is_right():
+    """The Trainer's example is silent under `run` too; its README shows the others."""
+    pytest.importorskip("peft")
+    ran = freezecheck_command("run", "--format", "json", "trainer_lora.py", folder=EXAMPLES / "watched")
+    assert ran.code == 0, ran.out + ran.err
+    assert [f for f in json.loads(ran.out)["findings"] if f["severity"] != "note"] == []
+
+
+def test_the_examples_test_suite_passes():
+    """The test file in the examples is a suite that pytest runs, with the fixture that freezecheck brings."""
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "test_model.py"]
+    done = subprocess.run(command, cwd=EXAMPLES / "watched", capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "2 passed" in done.stdout

@@ -148,23 +148,31 @@ def _not_chosen(probe: Probe, asleep: frozenset[str], looks: list[Look]) -> froz
 
 
 def _containers(probe: Probe, name: str) -> Iterator[tuple[str, str]]:
-    """Yield (path, key) of every list or dict of modules around a tensor, and the key that leads to the tensor."""
+    """Yield (path, key) of every module around a tensor that may hold siblings, and the key that leads to it."""
     parts = name.split(".")
     for end in range(1, len(parts)):
         path = ".".join(parts[: end - 1])
-        if isinstance(probe.anatomy.modules.get(path), nn.ModuleList | nn.ModuleDict):
+        if path in probe.anatomy.modules:
             yield path, parts[end - 1]
+
+
+def _siblings(module: nn.Module, key: str) -> Iterator[str]:
+    """Yield the keys of those that may do the same work: in a list or dict all, else those named alike (`expert2`)."""
+    children = module._modules
+    collected = isinstance(module, nn.ModuleList | nn.ModuleDict)
+    for other, child in children.items():
+        alike = collected or (key[-1:].isdigit() and other.rstrip("0123456789") == key.rstrip("0123456789"))
+        if alike and other != key and type(child) is type(children[key]):
+            yield other
 
 
 def _beside(probe: Probe, path: str, key: str, looks: list[Look]) -> bool:
     """Whether siblings of the same class are awake, the data chose them, and none runs on what another one made."""
-    children = probe.anatomy.modules[path]._modules
+    prefix = f"{path}." if path else ""
     awake = [
         bits
-        for other, child in children.items()
-        if other != key
-        and type(child) is type(children[key])
-        and (bits := _awake_bits(probe, f"{path}.{other}.", looks[-1]))
+        for other in _siblings(probe.anatomy.modules[path], key)
+        if (bits := _awake_bits(probe, f"{prefix}{other}.", looks[-1]))
     ]
     everyone = 0
     for bits in awake:

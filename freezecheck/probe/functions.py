@@ -42,13 +42,17 @@ def following_functions(trace: Trace) -> Iterator[None]:
 
 
 def _wrapped(trace: Trace, made: torch.Tensor, args: Any, kwargs: Any) -> None:
-    """Note a parameter that the forward itself makes: it is a leaf, and whatever it is made of ends there."""
-    trace.made.append(made)
+    """Note a parameter that the forward itself makes: it is a leaf, and whatever it is made of ends there.
+
+    One that is made of nothing that trains (a layer built anew in each forward) trains in no optimizer: it is left to
+    be found as a stranger in the graph.
+    """
     upstream, cuts = 0, 0
     for tensor in tensors_in(args, kwargs):
         above, lost = trace.flow.of(tensor)
         upstream, cuts = upstream | above, cuts | lost
     if upstream:
+        trace.made.append(made)
         frame = sys._getframe(2)
         reason = "nn.Parameter() makes a new leaf of the values, without the graph that led to them"
         cut = Cut("Parameter()", reason, user_location(frame), library_location(frame))

@@ -66,7 +66,7 @@ class Trace(TorchFunctionMode):
         self.functions: list[tuple[Any, Location | None]] = []
         """The graph node of each custom function's result, and the line that called it."""
         self.made: list[torch.Tensor] = []
-        """Parameters that the forward itself made."""
+        """Leaves that the forward itself made, on purpose: to differentiate by them, or out of what it computed."""
         self.phase: Phase = "forward"
         self._stopped = False
         self._region, self._mode = 0, (True, False)
@@ -113,8 +113,11 @@ class Trace(TorchFunctionMode):
                 self._writes.note_opening(func, tensors_in(args[:1], {}), self.phase)
             return func(*args, **kwargs)
         if effect is Effect.FLAG:
+            value = bool(args[1] if len(args) > 1 else kwargs.get("requires_grad", True))
+            if value and self.phase == "forward":
+                self.made.append(args[0])
             if self.on_flag is not None:
-                self.on_flag(args[0], bool(args[1] if len(args) > 1 else kwargs.get("requires_grad", True)))
+                self.on_flag(args[0], value)
             return func(*args, **kwargs)
         if self.phase != "forward":
             self._writes.note(func, written_by(func, args, kwargs), self.phase)
@@ -140,6 +143,8 @@ class Trace(TorchFunctionMode):
         elif opens_memory(func):
             self._writes.note_opening(func, inputs[:1], self.phase)
         result = func(*args, **kwargs)
+        if kwargs.get("requires_grad") and isinstance(result, torch.Tensor):
+            self.made.append(result)
         if not upstream:
             self._note_waste(inputs, result)
             return result

@@ -41,6 +41,8 @@ def mend(cut: Cut) -> str:
             return f"take `{cut.entered.text}` off at {cut.entered}, or `{line or 'the call'}` out of its function"
         if cut.entered and cut.entered != cut.location:
             return f"move `{line or 'the call'}` out of the `{cut.operation}` block at {cut.entered}"
+        if ".sample(" in line:
+            return "`rsample()` in place of `sample()`, where the distribution has one: sample() passes no gradient on"
         where = "" if line else at(cut.location)
         return f"move `{line or 'the call'}`{where} out of `{cut.operation}`, be it a block or a decorator"
     if "checkpoint" in cut.operation:

@@ -145,7 +145,9 @@ class _Run:
         new = self.later.news(self._judge(session).findings, self.report.findings)
         for finding in new:
             print(f"freezecheck: {finding.code} at step {step}: {finding.message}", file=sys.stderr)
-        self.report = replace(self.report, findings=(*self.report.findings, *new))
+        case = self.report.case
+        seen = replace(case.conditions, steps=case.conditions.steps + session.total)
+        self.report = replace(self.report, findings=(*self.report.findings, *new), case=replace(case, conditions=seen))
 
     def _report_so_far(self) -> Report:
         """Judge a script that ended on its own before all steps were made."""

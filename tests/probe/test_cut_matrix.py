@@ -195,7 +195,7 @@ PLACES = {
 }
 
 
-@pytest.mark.parametrize(("kind", "place"), itertools.product(KINDS, PLACES))
+@pytest.mark.parametrize(("kind", "place"), list(itertools.product(KINDS, PLACES)))
 def test_the_cut_is_named_at_its_line(kind: str, place: str, tmp_path) -> None:
     """The finding points at the file and the line of the operation that lost the gradient, and names it."""
     operation, cut = KINDS[kind]

@@ -149,6 +149,15 @@ RIGHT = {
     "a checkpoint over frozen inputs": lambda self, x: self.head(
         torch.utils.checkpoint.checkpoint(lambda y: self.mid(self.enc(y)), x, use_reentrant=False)
     ),
+    "a sample that passes the gradient on": lambda self, x: self.head(
+        torch.distributions.Normal(self.mid(self.enc(x)), 1.0).rsample()
+    ),
+    "a constant broadcast beside what trains": lambda self, x: self.head(
+        sum(torch.broadcast_tensors(self.mid(self.enc(x)), torch.ones(1, 4)))
+    ),
+    "noise that is drawn, not learnt": lambda self, x: self.head(
+        self.mid(self.enc(x)) * torch.bernoulli(torch.full((len(x), 4), 0.9)) + torch.normal(0.0, 1.0, (len(x), 4))
+    ),
     "no_grad undone by enable_grad": lambda self, x: torch.no_grad()(torch.enable_grad()(
         lambda: self.head(self.mid(self.enc(x)))
     ))(),

@@ -192,3 +192,39 @@ class TestOddOptimizers:
         optimizers = [torch.optim.SGD(m.parameters(), lr=0.1) for m in (model, other)]
         assert loud(verified(model, BOTH, optimizers)) == []
         assert "FZ403" in loud(verified(model, BOTH, optimizers[1]))
+
+
+class TestLeavesOfTheForward:
+    """A leaf that the forward makes on purpose is no forgotten parameter; a layer built anew each time is."""
+
+    @pytest.mark.parametrize("way", ["requires_grad_", "keyword"])
+    def test_a_leaf_to_differentiate_by(self, way: str) -> None:
+        """Positions of a force field, a perturbation kept for the next step."""
+
+        class Own(Net):
+            def forward(self, x):
+                if way == "keyword":
+                    self.delta = torch.zeros(x.shape, requires_grad=True)
+                else:
+                    self.delta = torch.zeros(x.shape).requires_grad_()
+                return super().forward(x + self.delta)
+
+        assert loud(verified(Own(), BOTH)) == []
+
+    def test_a_layer_built_in_every_forward(self) -> None:
+        """Nothing trains it: it is another one each time."""
+
+        class Own(Net):
+            def forward(self, x):
+                return super().forward(nn.Linear(3, 3)(x))
+
+        assert "FZ105" in loud(verified(Own(), BOTH))
+
+
+def test_a_batch_norm_with_momentum_zero_is_still() -> None:
+    """Its counter counts, and its statistics stay."""
+    model = Net()
+    model.body = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4, momentum=0.0))
+    model.body.requires_grad_(False)
+    optimizer = torch.optim.SGD(model.head.parameters(), lr=0.1)
+    assert loud(verified(model, HEAD, optimizer)) == []

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from tests.probe import traps_in_models, traps_in_training
-from tests.probe.traps import TRAPS
+from tests.probe.traps import TRAPS, Of
 from tests.probe.verified import found, loud, verified
 
 MODULES = (traps_in_models, traps_in_training)
@@ -90,3 +91,47 @@ def test_a_layer_that_dice_never_call_is_found() -> None:
             return nn.functional.dropout(self.fc(x), training=self.training)
 
     assert found(verified(Net()), "FZ201")[0].tensors == ("forgotten.weight", "forgotten.bias")
+
+
+def _four_heads(way: Any) -> nn.Module:
+    body, router = nn.Linear(3, 4), nn.Linear(3, 4)
+    heads = nn.ModuleList([nn.Linear(4, 1) for _ in range(4)])
+    return Of(way, body=body, router=router, heads=heads)
+
+
+def _after_an_assertion(self, x):
+    features = self.body(x) * self.router(x).sigmoid()
+    assert not torch.isnan(features).any()
+    return torch.cat([self.heads[i](features) for i in range(3)], 1)
+
+
+def _after_a_logged_argmax(self, x):
+    gates = self.router(x)
+    self.logged = gates.argmax(-1).tolist()
+    features = self.body(x) * gates
+    return torch.cat([head(features) for head in self.heads[:3]], 1)
+
+
+def _after_rows_were_picked(self, x):
+    gates = self.router(x)
+    kept = x[gates[:, 0] > gates[:, 1]]
+    features = self.body(torch.cat([kept, x])) * gates.mean(0)
+    return torch.cat([head(features) for head in self.heads[:3]], 1)
+
+
+@pytest.mark.parametrize("way", [_after_an_assertion, _after_a_logged_argmax, _after_rows_were_picked])
+def test_a_forgotten_parallel_head_is_no_expert(way: Any) -> None:
+    """Heads that all run on the same rows were not chosen, whatever else the forward asked of its data."""
+    finding = found(verified(_four_heads(way)), "FZ201")[0]
+    assert finding.tensors[-2:] == ("heads.3.weight", "heads.3.bias")
+
+
+def test_a_forgotten_attribute_beside_its_like_is_found() -> None:
+    """`conv1` and `conv2` are no experts because their names end in numbers."""
+
+    def way(self, x):
+        assert not x.isnan().any()
+        return self.conv1(x)
+
+    result = verified(Of(way, conv1=nn.Linear(3, 2), conv2=nn.Linear(3, 2)))
+    assert found(result, "FZ201")[0].tensors == ("conv2.weight", "conv2.bias")

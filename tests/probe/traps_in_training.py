@@ -165,6 +165,46 @@ def experts_weighed_by_zero() -> Setup:
 
 
 @trap
+def experts_chosen_row_by_row() -> Setup:
+    """The indices leave torch, and each row is given to its expert alone."""
+
+    def way(self, x):
+        best = self.router(x).argmax(-1).tolist()
+        gates = self.router(x).softmax(-1)
+        return self.head(torch.stack([self.experts[i](row) * g[i] for i, row, g in zip(best, x, gates, strict=True)]))
+
+    return experts(way)
+
+
+@trap
+def one_expert_for_the_whole_batch() -> Setup:
+    """The batch as a whole goes to one expert."""
+
+    def way(self, x):
+        gates = self.router(x).mean(0).softmax(-1)
+        best = int(gates.argmax())
+        return self.head(self.experts[best](x) * gates[best])
+
+    return experts(way)
+
+
+@trap
+def experts_that_are_attributes() -> Setup:
+    """As many a hand-written model has them: `expert0`, `expert1`, … and no list."""
+
+    def way(self, x):
+        weight, index = self.router(x).softmax(-1).max(-1)
+        out = x.new_zeros(len(x), 4)
+        for i in range(8):
+            if (chosen := index == i).any():
+                out[chosen] = getattr(self, f"expert{i}")(x[chosen]) * weight[chosen, None]
+        return self.head(out)
+
+    layers = {f"expert{i}": nn.Linear(3, 4) for i in range(8)}
+    return Of(way, router=nn.Linear(3, 8), head=nn.Linear(4, 2), **layers), torch.randn(3, 3)
+
+
+@trap
 def an_aligned_warm_up() -> Setup:
     """A scheduler that starts at lr 0 (T11)."""
     model = nn.Linear(3, 2)

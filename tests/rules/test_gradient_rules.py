@@ -55,6 +55,13 @@ class TestNoGradient:
         assert found.fix == "move `f = self.neck(f)` out of the `no_grad` block at model.py:11"
         assert found.location == NO_GRAD.location
 
+    def test_a_decorator_is_taken_off(self):
+        """Gradients that a decorator switches off have no block to move a line out of."""
+        cut = Cut("no_grad", "", line(12, "f = self.neck(f)"), entered=line(10, "@torch.no_grad()"))
+        found = hit("FZ201", table(lost("a", cut)))
+        assert "in the function decorated at model.py:10 (`@torch.no_grad()`)" in found.message
+        assert found.fix == "take `@torch.no_grad()` off at model.py:10, or `f = self.neck(f)` out of its function"
+
     def test_several_cuts_are_told_in_the_order_of_the_flow(self):
         """Mending only the first would leave the second."""
         found = hit("FZ201", table(lost("stem.weight", DETACH, NO_GRAD)))
@@ -150,6 +157,20 @@ class TestZeroGradient:
     def test_what_woke_or_need_not_wake_is_silent(self, fact):
         """Nonzero once is enough; None is FZ201; frozen ones may sleep."""
         assert hits("FZ202", table(fact)) == []
+
+    @pytest.mark.parametrize("key", ["bias", "in_proj_bias"])
+    def test_a_bias_that_what_follows_takes_away_is_silent(self, key):
+        """Its layer's weight has a gradient, and its own is zero by nature."""
+        bias = trained(f"key.{key}", shape=(8,), gradient=Gradient.ZERO)
+        assert hits("FZ202", table(bias, trained("key.weight", shape=(8, 8)))) == []
+
+    @pytest.mark.parametrize(
+        ("name", "shape"), [("a.relative_position_bias_table", (5, 2)), ("a.bias", (5, 2)), ("a.debiased", (8,))]
+    )
+    def test_not_everything_called_bias_is_one(self, name, shape):
+        """A table of biases and a name that only contains the word have no excuse."""
+        case = table(trained(name, shape=shape, gradient=Gradient.ZERO), trained("a.weight", shape=(8, 8)))
+        assert hit("FZ202", case).tensors == (name,)
 
     def test_the_message_names_what_may_be_the_cause(self):
         """Without a known cause, the two usual ones."""

@@ -119,6 +119,29 @@ class TestTrainableParameterDidNotMove:
         """Not seen, in no optimizer, lr 0, zero gradient, below the dtype's resolution, or frozen."""
         assert hits("FZ302", table(fact)) == []
 
+    @pytest.mark.parametrize(
+        "beside",
+        [
+            trained("conv.weight", shape=(8, 3, 3, 3)),
+            frozen("conv.weight", shape=(8, 3, 3, 3)),
+        ],
+    )
+    def test_rounding_noise_is_silent(self, beside):
+        """A bias before a BatchNorm, beside its layer's weight, or (BitFit) beside all that trains."""
+        noise = trained("conv.bias", shape=(8,), gradient_max=1e-9, **STILL)
+        assert hits("FZ302", table(noise, beside, trained("head.weight", shape=(2, 8)))) == []
+
+    @pytest.mark.parametrize("keys", [("weight", "bias"), ("weight",), ("scale", "shift")])
+    def test_a_layer_whose_gradients_are_all_small_is_no_noise(self, keys):
+        """An optimizer that forgets a group is found, be its gradients a millionth of the others."""
+        shapes = {"weight": (4, 3)}
+        small = [
+            trained(f"body.{key}", shape=shapes.get(key, (4,)), gradient_max=1e-7, update=Update(1e-3, 1e-8), **STILL)
+            for key in keys
+        ]
+        found = hit("FZ302", table(*small, trained("head.weight", shape=(2, 8))))
+        assert found.tensors == tuple(f"body.{key}" for key in keys)
+
     def test_the_message_lists_what_it_had(self):
         """Optimizer, learning rate and gradient, all there, and not one byte changed."""
         found = hit("FZ302", table(trained("a", **STILL), trained("b", update=Update(0.0, 1e-8), **STILL)))
@@ -148,6 +171,16 @@ class TestUpdateBelowResolution:
     def test_an_update_that_would_show_is_silent(self, update):
         """Unknown, none at all, or at least half the way to the next number."""
         assert hits("FZ303", table(trained("a", update=update, **STILL))) == []
+
+    def test_a_norm_before_another_norm_is_silent(self):
+        """All of its gradient is rounding noise against that of the model, and so is its update."""
+        noise = trained("norm.weight", shape=(8,), gradient_max=1e-9, update=Update(1e-10, 1e-7), **STILL)
+        assert hits("FZ303", table(noise, trained("head.weight", shape=(2, 8)))) == []
+
+    def test_a_matrix_with_a_small_gradient_is_told(self):
+        """What holds more than one number a channel is never taken away whole."""
+        small = trained("body.weight", shape=(8, 8), gradient_max=1e-9, update=Update(1e-10, 1e-7), **STILL)
+        assert hit("FZ303", table(small, trained("head.weight", shape=(2, 8)))).tensors == ("body.weight",)
 
     def test_a_tensor_that_moved_is_silent(self):
         """Whatever the numbers say, it moved."""

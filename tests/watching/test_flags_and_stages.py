@@ -143,3 +143,55 @@ def test_the_specs_lines_are_told_with_a_rest(tmp_path):
         spec=SPEC,
     )
     assert codes(run(tmp_path, "--format", "json", "train.py")) == ["FZ101"]
+
+
+TWO = """\
+import torch
+from torch import nn
+
+encoder, decoder = nn.Linear(4, 4), nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+decoder[0].requires_grad_(False)
+both = [*encoder.parameters(), *decoder.parameters()]
+optimizer = torch.optim.SGD(both, lr=0.1)
+for _ in range(4):
+    optimizer.zero_grad()
+    decoder(encoder(torch.randn(3, 4))).square().sum().backward()
+    optimizer.step()
+"""
+
+
+class TestSeveralModels:
+    def test_all_are_told_apart_by_their_variables(self, tmp_path):
+        """Without a spec each tensor's name begins with its model's."""
+        write(tmp_path, TWO, spec=None)
+        (finding,) = findings(run(tmp_path, "--format", "json", "train.py"), "FZ401")
+        assert finding["tensors"] == ["decoder.0.weight", "decoder.0.bias"]
+
+    def test_one_can_be_chosen_by_variable_or_class(self, tmp_path):
+        """The other is then neither judged nor passed over in silence."""
+        write(tmp_path, TWO, spec=None)
+        ran = run(tmp_path, "--model", "encoder", "--format", "json", "train.py")
+        assert (ran.code, codes(ran)) == (0, [])
+        assert [s["what"] for s in report_of(ran)["skipped"] if "model" in s["what"]] == ["the model decoder"]
+        ran = run(tmp_path, "--model", "Sequential", "--format", "json", "train.py")
+        assert findings(ran, "FZ401")[0]["tensors"] == ["0.weight", "0.bias"]
+
+    def test_a_spec_may_name_both_or_fit_one(self, tmp_path):
+        """Selectors of both models' names judge both; selectors that only one model fits judge that one."""
+        write(tmp_path, TWO, spec='frozen = ["decoder.0"]\nignore = ["FZ401"]\n')
+        assert run(tmp_path, "--format", "json", "train.py").code == 0
+        write(tmp_path, TWO, spec='frozen = ["0"]\n')
+        assert findings(run(tmp_path, "--format", "json", "train.py"), "FZ401")[0]["tensors"] == ["0.weight", "0.bias"]
+
+    def test_a_spec_is_for_the_model_inside_a_wrapper(self, tmp_path):
+        """Selectors without the prefix that a module around model and loss puts before every name."""
+        wrapper = (
+            "class WithLoss(nn.Module):\n    def __init__(self, model):\n        super().__init__()\n"
+            "        self.model = model\n        self.scale = nn.Parameter(torch.ones(1))\n"
+            "    def forward(self, x):\n        return (self.model(x) * self.scale).square().sum()\n"
+            "both = WithLoss(model)\noptimizer = torch.optim.SGD([*model.head.parameters(), both.scale], lr=0.1)\n"
+            "for _ in range(4):\n    optimizer.zero_grad()\n    both(torch.randn(4, 4)).backward()\n    optimizer.step()\n"
+        )
+        write(tmp_path, MODEL + wrapper)
+        ran = run(tmp_path, "--format", "json", "train.py")
+        assert (ran.code, codes(ran)) == (0, [])
