@@ -37,7 +37,7 @@ def assemble(
     seen = observation or Observation()
     facts = tuple(_facts(tensor, plan, seen) for tensor in description.tensors)
     missing = dict(seen.missing)
-    if not plan.from_spec:
+    if not plan.from_spec and plan.counts is None and not plan.unmatched:
         missing[Need.SPEC] = _NO_SPEC
     if observation is None:
         missing |= {Need.PROBE: _NO_PROBE, Need.VALUES: _NO_PROBE, Need.OPTIMIZER: _NO_PROBE}

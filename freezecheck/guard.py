@@ -28,7 +28,7 @@ def users_code(doing: str, error: type[FreezecheckError], *, hint: str = "") -> 
     freezecheck's own passes unchanged.
     """
     try:
-        with printing_to_stderr():
+        with printing_to_stderr(), _exits_seen():
             yield
     except (FreezecheckError, GeneratorExit):
         raise
@@ -36,6 +36,23 @@ def users_code(doing: str, error: type[FreezecheckError], *, hint: str = "") -> 
         raise error(
             f"{doing} {said(exception)}", hint=hint, location=raised_at(exception), frames=frames_of(exception)
         ) from exception
+
+
+@contextmanager
+def _exits_seen() -> Iterator[None]:
+    """Turn `os._exit` of this process into SystemExit: it would end the check without a word, and with success."""
+    leave, process = os._exit, os.getpid()
+
+    def seen(status: int) -> None:
+        if os.getpid() != process:
+            leave(status)
+        raise SystemExit(status)
+
+    os._exit = seen  # type: ignore[assignment]  # put back below
+    try:
+        yield
+    finally:
+        os._exit = leave
 
 
 def said(exception: BaseException) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 
 from .discover import rules
+from .errors import UsageError
 from .records import Case, Finding, Hit, Need, Rule, Skipped
 
 
@@ -28,6 +29,9 @@ def judge(
     `select` and `ignore` are prefixes of codes (`FZ4`); an empty `select` takes all. A rule that is not run swallows
     nothing. A finding that explains others carries their codes in `evidence["effects"]`.
     """
+    for prefix in (*select, *ignore):
+        if not any(rule.code.startswith(prefix) for rule in rules()):
+            raise UsageError(f"`{prefix}` is no rule's code or the beginning of one", hint="such as FZ4, or FZ501")
     running, skipped = _choose(case, select, ignore)
     judged: list[_Judged] = []
     for rule in in_order(running):

@@ -95,7 +95,7 @@ def match(spec: Spec | None, description: Description) -> Plan:
     for contradiction in contradictions:
         expected[contradiction.tensor] = Expected.UNCHECKED
         rows.pop(contradiction.tensor, None)
-    return Plan(
+    plan = Plan(
         expected,
         buffers_may_move=frozenset(description.by_name[name].name for name in may_move.names),
         eval_layers=selection.covering(in_eval.names),
@@ -108,6 +108,15 @@ def match(spec: Spec | None, description: Description) -> Plan:
         rows=rows,
         said_at={cuts.whole(unit): place for unit, place in _said_at(cuts.description, lists, spec).items()},
     )
+    if _says_what_trains(spec):
+        return plan
+    return replace(plan, expected=plan_from_flags(description).expected, from_spec=False, said_at={})
+
+
+def _says_what_trains(spec: Spec) -> bool:
+    """Whether a spec expects anything; one that only names inputs or an optimizer leaves the flags as the intent."""
+    lists = spec.trainable or spec.frozen or spec.unchecked
+    return bool(lists) or spec.rest is not Expected.UNCHECKED or "rest" in spec.locations
 
 
 def _said_at(description: Description, lists: Mapping[str, _List], spec: Spec) -> dict[str, Location]:

@@ -34,6 +34,8 @@ def from_objects(
 
     Raises TypeError when an argument is not what `verify` documents, SpecError or TargetError for the spec's keys.
     """
+    if spec is not None and not hasattr(spec, "trainable"):
+        raise TypeError(f"spec must be a freezecheck.Spec (Spec.load(path), Spec.of(...)), not {type(spec).__name__}")
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, not {type(model).__name__}")
     subject = Subject(model, type(model).__name__, files=_files(model))

@@ -75,6 +75,13 @@ def test_every_requirement_is_used():
             else []
         )
     }
-    optional = {"torchvision", "timm", "transformers"}  # used where the user has them
+    optional = {
+        "torchvision",
+        "timm",
+        "transformers",
+        "lightning",
+        "pytorch_lightning",
+        "pytest",
+    }  # used where the user has them
     outside = imported - set(sys.stdlib_module_names) - optional - {"freezecheck", "pydantic_core"}
     assert outside == required

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
@@ -39,6 +40,9 @@ class ExitCodes(click.Group):
             click.echo("freezecheck: interrupted, nothing was decided", err=True)
             return COULD_NOT_CHECK
         except Exception as error:
+            if sys.stdout is None or getattr(error, "errno", None) in (errno.ENOSPC, errno.EBADF, errno.EIO):
+                click.echo("freezecheck: could not check: the report cannot be written to stdout", err=True)
+                return COULD_NOT_CHECK
             _show_bug(error)
             return BUG
         return code if isinstance(code, int) else 0
@@ -81,7 +85,7 @@ def _in_the_format(error: FreezecheckError, words: Sequence[str]) -> None:
 
 def _formats_in(words: Sequence[str]) -> Iterator[str]:
     """The formats that name no file of their own."""
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip(words, [*words[1:], ""], strict=False):
         name = following if word == "--format" else word.removeprefix("--format=")
         if name != word and "=" not in name:
             yield name

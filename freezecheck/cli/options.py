@@ -102,11 +102,12 @@ def _shape(_: click.Context, __: click.Parameter, value: str | None) -> tuple[in
 
 
 def _codes(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-    given = [code.strip().upper() for value in values for code in value.split(",") if code.strip()]
+    given = [code.strip() for value in values for code in value.split(",") if code.strip()]
     for code in given:
         if not matching(code):
             raise click.BadParameter(unknown(code))
-    return tuple(given)
+    codes = [(word.upper(), *(one.code for one in matching(word) if one.name == word.lower())) for word in given]
+    return tuple(named[-1] for named in codes)  # a rule's name stands for its code
 
 
 OUTPUT = (

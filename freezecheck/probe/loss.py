@@ -14,19 +14,24 @@ from ..subject import call_model
 _MOST_DEPTH = 8
 
 
-def default_loss(model: torch.nn.Module, inputs: Any, seed: int) -> torch.Tensor:
+def default_loss(model: torch.nn.Module, inputs: Any, seed: int, said: list[str] | None = None) -> torch.Tensor:
     """Run the model and make one scalar of what it returns.
 
     A `loss` that the model returns, or a dict of scalar losses as detection models give in training, is used as it
     is. Otherwise every floating output is multiplied by its own seeded normal noise and summed, over the root of its
     size: a plain sum would give zero gradients below a softmax or a LayerNorm, whose outputs sum to a constant.
 
+    `said`, where given, gets the words for which of the two it was.
     Raises ProbeError when the model returns no floating-point tensor.
     """
     output = call_model(model, inputs)
     own = _own_loss(output)
     if own is not None:
+        if said is not None:
+            said.append("the model's own")
         return own
+    if said is not None:
+        said.append("a seeded random projection of the outputs")
     generators: dict[torch.device, torch.Generator] = {}
     total: torch.Tensor | None = None
     for part in _floating(output):

@@ -93,6 +93,7 @@ class Probe:
         self.by_chance: frozenset[str] = frozenset()
         self.not_chosen: frozenset[str] = frozenset()
         self.said: list[str] = []
+        self.loss_said: list[str] = []
 
     @property
     def trainable(self) -> dict[str, Any]:
@@ -181,7 +182,7 @@ class Probe:
         compute = self.subject.compute_loss
         if compute is not None:
             return self.subject.run_loss(inputs)
-        return default_loss(self.subject.model, inputs, self.seed + self.taken)
+        return default_loss(self.subject.model, inputs, self.seed + self.taken, self.loss_said)
 
     def _computed(self, inputs: Any) -> Any:
         try:
@@ -334,7 +335,7 @@ class Probe:
             torch=torch.__version__,
             optimizer="; ".join([default if self.subject.optimizers is None else said, *self.said]),
             inputs=self.subject.inputs_said,
-            loss=self.subject.loss_said or "a seeded random projection of the outputs",
+            loss=self.subject.loss_said or next(iter(self.loss_said), ""),
             steps=self.taken,
         )
 

@@ -254,7 +254,23 @@ class Trace(TorchFunctionMode):
         if not on_the_way and not flat:
             # Data left torch and its trail was lost in Python arithmetic: name the places where it left.
             on_the_way = [f for f in self._in(self._pending[1]) if f.upstream & bit]
-        return tuple(dict.fromkeys(found.cut for found in on_the_way))
+        return self._told_once(on_the_way, loss)
+
+    def _told_once(self, cuts: list[FoundCut], loss: torch.Tensor) -> tuple[Cut, ...]:
+        """Tell a stretch without gradient recording once, by the first of its cuts that the user's line made.
+
+        A line that calls a whole layer under no_grad cuts in each of the layer's own lines; it is one mistake.
+        """
+        first: dict[tuple[int, Location | None], Cut] = {}
+        for found in self._in(self.flow.of(loss)[1]):
+            first.setdefault((found.region, found.cut.location), found.cut)
+        told: dict[int, Cut] = {}
+        for number, found in enumerate(cuts):
+            if found.region < 0:
+                told[-1 - number] = found.cut
+            else:
+                told.setdefault(found.region, first.get((found.region, found.cut.location), found.cut))
+        return tuple(dict.fromkeys(told.values()))
 
     def cuts_on(self, loss: torch.Tensor) -> tuple[Cut, ...]:
         """Return every cut on the way to the loss, in the order of the flow."""

@@ -118,7 +118,7 @@ def skipped_lines(skipped: Sequence[Skipped]) -> list[str]:
 
 def intent(report: Report) -> str:
     """Name where the expectation comes from."""
-    return report.spec or ("the spec" if report.case.plan.from_spec else "its requires_grad flags")
+    return (report.spec or "the spec") if report.case.plan.from_spec else "its requires_grad flags"
 
 
 def verdict(report: Report) -> str:

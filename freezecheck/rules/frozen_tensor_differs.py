@@ -71,7 +71,7 @@ from ._rows import selectors
 from ._words import FEW, code, listing, names, number, spec_line, tensors
 
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
-_WATCH = "`freezecheck verify` names what moves {it}; if {it} may change, list {it} as `trainable` or `unchecked`"
+_WATCH = "`freezecheck verify` names what moves {it}; if {they} may change, list {it} as `trainable` or `unchecked`"
 
 
 def check(case: Case) -> Iterable[Hit]:
@@ -97,7 +97,7 @@ def _parameters(case: Case, facts: list[Facts]) -> Hit:
         names(facts),
         f"{who} {who.are} expected frozen, but {who.pick('differs', 'differ')} between {_between(case)}"
         f"{how_far(changes)}{where}.",
-        _WATCH.format(it=who.it),
+        _WATCH.format(it=who.it, they=who.pick("it", "they")),
         as_evidence(changes),
     )
 
@@ -112,7 +112,7 @@ def _buffers(case: Case, facts: list[Facts]) -> Hit:
         names(facts),
         f"{who} {who.are} expected frozen, but {who.pick('differs', 'differ')} between {_between(case)}"
         f"{how_far(floating or changes)}{why}.",
-        _held(case, facts) if drifting else _WATCH.format(it=who.it),
+        _held(case, facts) if drifting else _WATCH.format(it=who.it, they=who.pick("it", "they")),
         as_evidence(changes),
     )
 

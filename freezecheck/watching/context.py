@@ -12,6 +12,7 @@ from ..errors import ProbeError
 from ..records import Severity
 from .ranks import agreed
 from .session import Session
+from .steps import let_go
 from .verdict import report_on
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Watch(AbstractContextManager["Watch"]):
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         if kind is not None:
             self.close()
-        elif not self.done and not self.finish():
+        elif not self.finish():
             raise ProbeError(
                 "the watched block ended without an optimizer step, so nothing can be judged",
                 hint="put the training loop inside of `with freezecheck.watch(model, optimizer, spec):`",
@@ -75,6 +76,7 @@ class Watch(AbstractContextManager["Watch"]):
     def finish(self) -> bool:
         """Judge what was seen by now and look no more; return whether there was a step, now or before, to judge."""
         if self.done:
+            let_go()
             return True
         stepped = self.stepped
         self.close()
@@ -84,8 +86,9 @@ class Watch(AbstractContextManager["Watch"]):
         return stepped
 
     def close(self) -> None:
-        """Look no more."""
+        """Look no more. Not to be called within a step."""
         self._session.close()
+        let_go()
 
     def _judge(self) -> None:
         report = report_on(self._session, self._spec, target=self._target, fail_on=self._fail_on)

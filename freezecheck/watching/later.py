@@ -6,9 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from torch.optim.optimizer import register_optimizer_step_post_hook
-
 from .session import Session
+from .steps import let_go, listen
 
 if TYPE_CHECKING:
     from ..records import Finding
@@ -30,10 +29,14 @@ class Later:
         self._optimizers = first.optimizers
         self._running: Counter[tuple[str, str | None, str]] = Counter()
         self._session: Session | None = None
-        self._handle = register_optimizer_step_post_hook(self._stepped)
+        self._stop = listen(lambda *_: None, self._stepped)
+        self._look_if_due()
 
-    def _stepped(self, _optimizer: Any, _args: Any, _kwargs: Any) -> None:
+    def _stepped(self, _optimizer: Any) -> None:
         self._count += 1
+        self._look_if_due()
+
+    def _look_if_due(self) -> None:
         if self._session is None and (self._count + 1) % self._every == 0:
             self._stages.advance(self._models)
             self._session = Session(self._stages.spec, steps=1, enough=self._seen)
@@ -57,9 +60,10 @@ class Later:
 
     def close(self) -> None:
         """Stop counting, and drop a step that is only half seen."""
-        self._handle.remove()
+        self._stop()
         if self._session is not None:
             self._session.close()
+        let_go()
 
 
 def _keys(finding: Finding) -> set[tuple[str, str | None, str]]:

@@ -8,6 +8,7 @@ import os
 import runpy
 import sys
 import threading
+import traceback
 import types
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -96,8 +97,37 @@ def status_of(leaving: SystemExit) -> int:
 
 
 def raised(error: BaseException) -> None:
-    """Show what the script raised as Python would, by whatever hook it set, without our own frames at its head."""
-    trace = error.__traceback__
-    while trace is not None and kind(trace.tb_frame.f_code.co_filename) in ("freezecheck", "python"):
+    """Show what the script raised as Python would, by whatever hook it set, without any frame of ours."""
+    chained: BaseException | None = error
+    while chained is not None:
+        chained.__traceback__ = _without_ours(chained.__traceback__)
+        chained = chained.__cause__ or chained.__context__
+    sys.excepthook(type(error), error, error.__traceback__)
+
+
+def is_ours(error: BaseException) -> bool:
+    """Whether the watch itself broke, and not the script: the innermost frame is in this package, this file aside."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    folder, name = os.path.split(frames[-1].f_code.co_filename) if frames else ("", "")
+    return isinstance(error, Exception) and folder == os.path.dirname(__file__) and name != "main.py"
+
+
+def _without_ours(trace: types.TracebackType | None) -> types.TracebackType | None:
+    """Take out our own frames, and those with which torch hands a call to the tracer, which then makes it again."""
+    steps = []
+    while trace is not None:
+        steps.append(trace)
         trace = trace.tb_next
-    sys.excepthook(type(error), error.with_traceback(trace), trace)
+    ours = [kind(step.tb_frame.f_code.co_filename) == "freezecheck" for step in steps]
+    handed = [step.tb_frame.f_code.co_name == "handle_torch_function" for step in steps]
+    first = next((n for n, step in enumerate(steps) if _is_script(step)), 0)
+    kept = None
+    for number in range(len(steps) - 1, first - 1, -1):
+        if not (ours[number] or handed[number] or (number + 1 < len(steps) and handed[number + 1])):
+            step = steps[number]
+            kept = types.TracebackType(kept, step.tb_frame, step.tb_lasti, step.tb_lineno)
+    return kept
+
+
+def _is_script(step: types.TracebackType) -> bool:
+    return kind(step.tb_frame.f_code.co_filename) not in ("freezecheck", "python")

@@ -9,15 +9,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NoReturn
 
-from torch.optim.optimizer import register_optimizer_step_pre_hook
-
 from ..errors import FreezecheckError, ProbeError, UsageError
 from ..places import shown, told_from_here
 from .later import Later
-from .main import LeftAtOnce, as_main, execute, leaving_seen, raised, status_of
+from .main import LeftAtOnce, as_main, execute, is_ours, leaving_seen, raised, status_of
 from .ranks import agreed
 from .session import Session
 from .stages import Stages
+from .steps import listen
 
 if TYPE_CHECKING:
     from ..records import Report, Severity
@@ -85,7 +84,7 @@ class _Run:
         self.session = Session(self.stages.spec, steps=script.steps, enough=self._enough)
 
     def run(self) -> Report:
-        with self.hooks, self.session:
+        with self.session, self.hooks:
             self._execute()
         if self.later is not None:
             self.later.close()
@@ -116,12 +115,12 @@ class _Run:
             if left:
                 left -= 1
                 raise Enough
-            handle.remove()
+            stop()
             said = "all is judged, but the script catches what should stop it: it goes on, and the report comes after"
             print(f"freezecheck: {said}", file=sys.stderr)
 
-        handle = register_optimizer_step_pre_hook(again)
-        self.hooks.callback(handle.remove)
+        stop = listen(again, lambda _: None)
+        self.hooks.callback(stop)
         raise Enough
 
     def _judge(self, session: Session) -> Report:
@@ -142,7 +141,12 @@ class _Run:
         """Add what a later step shows and no earlier one did."""
         assert self.report is not None, "later steps come after the first"
         assert self.later is not None, "and it is they that are judged here"
-        new = self.later.news(self._judge(session).findings, self.report.findings)
+        try:
+            now = self._judge(session).findings
+        except FreezecheckError as error:  # the training is not ours to end
+            print(f"freezecheck: step {step} could not be judged: {error.message}", file=sys.stderr)
+            return
+        new = self.later.news(now, self.report.findings)
         for finding in new:
             print(f"freezecheck: {finding.code} at step {step}: {finding.message}", file=sys.stderr)
         case = self.report.case
@@ -172,6 +176,8 @@ class _Run:
         except SystemExit as leaving:
             script.status = 0 if self.stopping else status_of(leaving)
         except BaseException as error:
+            if is_ours(error):
+                raise
             if not self.stopping:
                 raised(error)
                 script.status = INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1

@@ -22,7 +22,6 @@ import torch
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.nn.parameter import is_lazy
-from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from ..probe.flow import tensors_in
 from ..probe.functions import NoneReturned, following_functions
@@ -33,6 +32,7 @@ from .flags import Flags
 from .patches import Uncompiled, patched
 from .ranks import Ranks
 from .roots import meant_by, owner_of, root_of
+from .steps import let_go, listen
 from .watched import Watched, table_of
 
 if TYPE_CHECKING:
@@ -94,10 +94,9 @@ class Session:
         for handle in (
             register_module_forward_pre_hook(self._forward_begins),
             register_module_forward_hook(self._forward_ends, always_call=True),
-            register_optimizer_step_pre_hook(self._step_begins),
-            register_optimizer_step_post_hook(self._step_ends),
         ):
             self._stack.callback(handle.remove)
+        self._stack.callback(listen(self._step_begins, self._step_ends))
         self._stack.enter_context(patched(self))
         self._stack.enter_context(self.uncompiled)
         self._stack.enter_context(following_functions(self.trace))
@@ -109,9 +108,10 @@ class Session:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+        let_go()
 
     def close(self) -> None:
-        """Stop watching: the training goes on as if nobody had looked."""
+        """Stop watching: the training goes on as if nobody had looked. What this leaves, `steps.let_go` takes away."""
         if not self.done:
             self.done = True
             self.trace.stop()
@@ -289,7 +289,7 @@ class Session:
                 one.step_begins(self._index(optimizer), self.optimizers, owned)
         self._enter_stage("step")
 
-    def _step_ends(self, optimizer: Any, _args: Any, _kwargs: Any) -> None:
+    def _step_ends(self, optimizer: Any) -> None:
         if self._elsewhere:
             return
         self._enter_stage("forward" if self._traced else "set-up")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..assemble import assemble
-from ..errors import SpecError, UsageError
+from ..errors import ProbeError, SpecError, UsageError
 from ..judge import codes_run, judge
 from ..match import match
 from ..places import kind, shown
@@ -80,6 +80,12 @@ def _left_out(session: Session, models: Sequence[Watched]) -> list[Skipped]:
 
 def _meant(session: Session, spec: Spec | None, choose: str | None) -> list[Watched]:
     models = session.models
+    if not models:
+        raise ProbeError(
+            f"{', '.join(type(one).__name__ for one in session.optimizers)} stepped, but no module that owns what it "
+            "steps was called or stands in a variable on the way",
+            hint="freezecheck watches nn.Module; tensors outside of any module have no names to judge them by.",
+        )
     if choose is not None:
         named = [one for one in models if choose in (one.name, type(one.model).__name__)]
         if not named:

@@ -72,8 +72,9 @@ class Watched:
         self.evidence = Evidence(self.parameters, self.names, self.body.modules)
         self.flags = {name: p.requires_grad for name, p in self.parameters.items()}
         self.trained: dict[str, bool] = {}
-        self.stepped_with: dict[str, Gradient] = {}
         """Whether a parameter required grad in any step."""
+        self.stepped_with: dict[str, Gradient] = {}
+        """Of what is expected frozen, the strongest gradient that a step found."""
         self.modes: dict[str, bool] = {}
         self.members: dict[str, tuple[Membership, ...]] = {}
         self.foreign: dict[int, tuple[Foreign, torch.Tensor]] = {}
@@ -156,14 +157,13 @@ class Watched:
         """Look at the gradients with which an optimizer steps: a loop may have cleared some of them itself."""
         self.evidence.note_gradients()
         for name, parameter in self.parameters.items():
-            if parameter.requires_grad:
+            if parameter.requires_grad and self.plan.expected.get(name) is Expected.FROZEN:
                 seen = gradient_in(parameter.grad)
                 self.stepped_with[name] = max(self.stepped_with.get(name, Gradient.NONE), seen, key=_STRENGTH.index)
 
     def _gradients(self) -> dict[str, Gradient]:
         """The strongest gradients seen; of what is expected frozen, those that a step found."""
-        frozen = (n for n, said in self.plan.expected.items() if said is Expected.FROZEN and n in self.stepped_with)
-        return {**self.evidence.gradients, **{name: self.stepped_with[name] for name in frozen}}
+        return {**self.evidence.gradients, **self.stepped_with}
 
     def step_ends(self, index: int) -> None:
         """Count a step."""

@@ -179,8 +179,17 @@ class TestUpdateBelowResolution:
 
     def test_a_matrix_with_a_small_gradient_is_told(self):
         """What holds more than one number a channel is never taken away whole."""
-        small = trained("body.weight", shape=(8, 8), gradient_max=1e-9, update=Update(1e-10, 1e-7), **STILL)
+        coarse = {"dtype": "bfloat16", "shape": (8, 8), "gradient_max": 1e-9, "update": Update(1e-10, 1e-2)}
+        small = trained("body.weight", **coarse, **STILL)
         assert hit("FZ303", table(small, trained("head.weight", shape=(2, 8)))).tensors == ("body.weight",)
+
+    def test_a_tiny_gradient_in_float32_is_still_waking(self):
+        """One of LoRA's factors gets next to nothing at first; a learning rate too small for float32 never moves it."""
+        fine = {"shape": (8, 8), "gradient_max": 1e-9, "update": Update(1e-10, 1e-7)}
+        assert hits("FZ303", table(trained("lora_A", **fine, **STILL))) == []
+        assert hits("FZ302", table(trained("lora_A", **fine, **STILL))) == []
+        tiny = {"memberships": (Membership(0, 0, 1e-12),)}
+        assert hit("FZ303", table(trained("lora_A", **fine, **{**STILL, **tiny}))).tensors == ("lora_A",)
 
     def test_a_tensor_that_moved_is_silent(self):
         """Whatever the numbers say, it moved."""
@@ -215,5 +224,5 @@ class TestUpdateBelowResolution:
     @given(st.floats(0, 1, allow_subnormal=False), st.floats(1e-12, 1))
     def test_a_parameter_that_stayed_gets_one_explanation(self, size, resolution):
         """FZ302 and FZ303 never meet on one tensor, and one of them speaks."""
-        case = table(trained("a", update=Update(size, resolution), **STILL))
+        case = table(trained("a", dtype="bfloat16", update=Update(size, resolution), **STILL))
         assert len(hits("FZ302", case)) + len(hits("FZ303", case)) == 1

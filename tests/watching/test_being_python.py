@@ -131,6 +131,34 @@ class TestItsOwnEnding:
         assert codes(ran) == ["FZ401"]
         assert ran.err == plain.stderr
 
+    def test_an_error_inside_of_torch_shows_no_frame_of_ours(self, tmp_path):
+        """A shape that does not fit, a failing backward, an error in a closure: the script's own frames and torch's."""
+        failing = {
+            "model(torch.randn(2, 5))": "mat1 and mat2 shapes",
+            "torch.randn(3, requires_grad=True).backward()": "grad can be implicitly created only for scalar outputs",
+            "optimizer.step(lambda: [][1])": "IndexError",
+            "model.body.weight.add_(torch.randn(7))": "must match the size",
+        }
+        for line, said in failing.items():
+            write(tmp_path, f"{MODEL}step()\ndef fail():\n    {line}\nfail()\n")
+            ran = run(tmp_path, "train.py")
+            assert said in ran.err
+            assert line in ran.err
+            assert "freezecheck/" not in ran.err
+            assert "handle_torch_function" not in ran.err
+            assert ran.code == 1
+
+    def test_an_error_of_ours_is_not_blamed_on_the_script(self, tmp_path, monkeypatch):
+        """Exit code 3, and the traceback that we need."""
+        from freezecheck.watching.watched import Watched
+
+        monkeypatch.setattr(Watched, "step_ends", lambda self, index: [][index])
+        monkeypatch.setattr("freezecheck.watching.main.__file__", __file__)
+        write(tmp_path, MODEL + "step()\n")
+        ran = run(tmp_path, "train.py")
+        assert ran.code == 3
+        assert "this is a bug in freezecheck" in ran.err
+
     def test_an_error_before_the_first_step_says_what_was_seen(self, tmp_path):
         """Its traceback, its status, and the model and optimizer that were there."""
         write(tmp_path, f"{MODEL}model(torch.randn(2, 4))\nraise RuntimeError('no GPU')\n")
@@ -218,6 +246,17 @@ class TestNoScript:
         assert ran.code == 2
         assert report_of(ran)["error"]["kind"] == "probe"
         assert "without an optimizer step" in report_of(ran)["error"]["message"]
+
+    def test_a_training_without_a_module_says_so(self, tmp_path):
+        """Raw tensors have no names."""
+        loop = "for _ in range(5):\n    optimizer.zero_grad()\n    (w * 2).sum().backward()\n    optimizer.step()\n"
+        write(
+            tmp_path,
+            "import torch\nw = torch.zeros(3, requires_grad=True)\noptimizer = torch.optim.SGD([w], lr=1)\n" + loop,
+        )
+        ran = run(tmp_path, "train.py")
+        assert ran.code == 2
+        assert "SGD stepped, but no module" in ran.err
 
     def test_a_wrong_spec_is_told_before_the_script_runs(self, tmp_path):
         """Nobody waits for a training to be told of a typing mistake."""

@@ -53,6 +53,7 @@ def train(model, optimizer, steps=5):
 
 
 def hooks():
+    """What a watch puts in place and takes away; of the hooks around a step, the pair goes when the block ends."""
     return (
         len(torch_module._global_forward_pre_hooks),
         len(torch_module._global_forward_hooks),
@@ -75,8 +76,9 @@ class TestTheBlock:
             assert not watch.done
             train(model, optimizer, 1)
             assert watch.done
-            assert hooks() == before
+            assert (*hooks()[:2], *hooks()[4:]) == (*before[:2], *before[4:])
             train(model, optimizer, 2)
+        assert hooks() == before
         assert watch.result.ok
         assert watch.result.report.case.conditions.steps == 3
 
@@ -268,6 +270,17 @@ class TestUnderstood:
 
 
 class TestOfASession:
+    def test_the_users_own_hooks_are_all_called(self, model):
+        """Global hooks of the user's, set before and after ours, see every step, also those in which we come and go."""
+        seen = []
+        first = torch_optimizer.register_optimizer_step_post_hook(lambda *_: seen.append("first"))
+        with freezecheck.watch(model, spec=HEAD):
+            last = torch_optimizer.register_optimizer_step_post_hook(lambda *_: seen.append("last"))
+            train(model, sgd(model), 5)
+        first.remove()
+        last.remove()
+        assert seen == ["first", "last"] * 5
+
     def test_leaving_out_of_order_leaves_the_users_modes(self, model):
         """A mode that the user entered in between is not taken for ours."""
         session = Session(HEAD, steps=1, model=model)

@@ -1,0 +1,55 @@
+"""Torch's global hooks around every optimizer's step: one pair, for all who listen.
+
+torch goes through a dict of hooks that must not change meanwhile, and who listens does come and go in the middle of a
+step. So the pair stays until it is let go outside of any step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+
+Before = Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
+"""Called with optimizer, args and kwargs of the step; may return others as (args, kwargs)."""
+After = Callable[[Any], None]
+"""Called with the optimizer."""
+
+_listeners: list[tuple[Before, After]] = []
+_handles: list[Any] = []
+
+
+def listen(before: Before, after: After) -> Callable[[], None]:
+    """Call `before` and `after` around every optimizer's step, until the function that is returned is called."""
+    entry = (before, after)
+    _listeners.append(entry)
+    if not _handles:
+        _handles.append(register_optimizer_step_pre_hook(_before))
+        _handles.append(register_optimizer_step_post_hook(_after))
+
+    def stop() -> None:
+        if entry in _listeners:
+            _listeners.remove(entry)
+
+    return stop
+
+
+def let_go() -> None:
+    """Take torch's hooks away if nobody listens any more. Not to be called within a step."""
+    if not _listeners:
+        while _handles:
+            _handles.pop().remove()
+
+
+def _before(optimizer: Any, args: Any, kwargs: Any) -> Any:
+    changed = None
+    for before, _ in _listeners.copy():
+        changed = before(optimizer, *(changed or (args, kwargs))) or changed
+    return changed
+
+
+def _after(optimizer: Any, _args: Any, _kwargs: Any) -> None:
+    for entry in _listeners.copy():
+        if entry in _listeners:  # an earlier one may have sent it away
+            entry[1](optimizer)
