@@ -156,7 +156,8 @@ class _Run:
     def _report_so_far(self) -> Report:
         """Judge a script that ended on its own before all steps were made."""
         session, script = self.session, self.script
-        if session.total == 0 and not any(one.evidence.loss for one in session.models):
+        losses = [one.evidence.loss for one in session.models if one.evidence.loss is not None]
+        if session.total == 0 and all(loss.reaches for loss in losses):  # a loss that reaches nothing is told at once
             raise _nothing_seen(script, session)
         session.measure()
         return agreed(self._judge(session), session.ranks)

@@ -55,9 +55,18 @@ def report_on(
             command, target, path, case, session.disagreements, skipped, fail_on, ("FZ109",), tuple(map(shown, files))
         )
     findings, skipped = judge(case, select=select, ignore=out, phase=_phase(spec, stage))
-    skipped = (*case.skipped, *skipped, *_left_out(session, models))
+    skipped = (*case.skipped, *skipped, *_left_out(session, models), *_other_phases(spec, stage))
     ran = codes_run(case, select=select, ignore=out)
     return Report(command, target, path, case, findings, skipped, fail_on, ran, tuple(map(shown, files)))
+
+
+def _other_phases(spec: Spec | None, stage: Spec | None) -> tuple[Skipped, ...]:
+    now = _phase(spec, stage)
+    others = [phase.name for phase in (spec.phases if spec else ()) if phase.name != now]
+    if now is None or not others:
+        return ()
+    why = f"the steps watched were in phase {now}; --continue K goes on into later ones"
+    return (Skipped(f"phase {', '.join(others)}", why),)
 
 
 def _phase(spec: Spec | None, stage: Spec | None) -> str | None:
