@@ -102,6 +102,9 @@ class _Run:
             self.failed = error
         if self.failed is not None or self.script.every is None or self.session.disagreements:
             self._stop()
+        assert self.report is not None, "judged above"
+        later = tuple(s for s in self.report.skipped if not s.what.startswith("phase "))  # looked at from here on
+        self.report = replace(self.report, skipped=later)
         print("freezecheck: the first steps are judged, the script goes on", file=sys.stderr)
         self.later = Later(self.stages, self.session, self.script.every, self._judge_later)
 
