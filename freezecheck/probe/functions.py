@@ -16,10 +16,15 @@ from .graph import leaves_of
 from .trace import Trace
 from .transforms import following_transforms
 
+_originals = (torch.autograd.Function.__dict__["apply"], torch.nn.Parameter.__dict__["__new__"])
+_following: list[Trace] = []
+"""Who follows now. They may end in another order than they began; torch's own come back with the last."""
+
 
 @contextmanager
 def following_functions(trace: Trace) -> Iterator[None]:
     """See every `Function.apply` and `nn.Parameter(...)` while the context lasts: the mode itself sees neither."""
+    _following.append(trace)
     base, parameter = torch.autograd.Function, torch.nn.Parameter
     apply, new = base.__dict__["apply"], parameter.__dict__["__new__"]
 
@@ -37,8 +42,9 @@ def following_functions(trace: Trace) -> Iterator[None]:
         with following_transforms(trace.flow):
             yield
     finally:
-        base.apply = apply
-        parameter.__new__ = new  # type: ignore[method-assign]  # as it was
+        _following.remove(trace)
+        if not _following:
+            base.apply, parameter.__new__ = _originals  # type: ignore[method-assign]  # as they were
 
 
 def _wrapped(trace: Trace, made: torch.Tensor, args: Any, kwargs: Any) -> None:

@@ -91,14 +91,13 @@ class Trace(TorchFunctionMode):
 
     def start(self) -> None:
         """Enter the mode without a `with`."""
+        leave_stopped()
         self.__enter__()  # type: ignore[no-untyped-call]  # torch's own
 
     def stop(self) -> None:
-        """Look no more. Leaves torch's stack of modes when it is uppermost there, else only passes calls through."""
+        """Look no more: leave the stack of modes when uppermost there, and until then only pass calls through."""
         self._stopped = True
-        stack = _get_current_function_mode_stack()  # type: ignore[no-untyped-call]  # torch's own
-        if stack and stack[-1] is self:
-            self.__exit__(None, None, None)
+        leave_stopped()
 
     # ------------------------------------------------------------ the mode
 
@@ -309,6 +308,14 @@ class Trace(TorchFunctionMode):
         """Note frozen weights through which a backward will run although nothing trainable lies below them."""
         if any(t.requires_grad for t in inputs) and any(t.requires_grad for t in tensors_in((result,), {})):
             self.wasted.update(id(t) for t in inputs if id(t) in self._writes.ids and not t.requires_grad)
+
+
+def leave_stopped() -> None:
+    """Take stopped traces off the top of torch's stack of modes; one that lies below somebody's mode has to wait."""
+    stack = _get_current_function_mode_stack()  # type: ignore[no-untyped-call]  # torch's own
+    while stack and isinstance(stack[-1], Trace) and stack[-1]._stopped:
+        stack[-1].__exit__(None, None, None)  # type: ignore[no-untyped-call]  # torch's own
+        stack = _get_current_function_mode_stack()  # type: ignore[no-untyped-call]  # as above
 
 
 def _from_checkpoint(frame: FrameType | None) -> bool:

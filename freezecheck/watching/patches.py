@@ -26,9 +26,15 @@ class Watcher(Protocol):
         """An optimizer was given tensors."""
 
 
+_originals = (torch.autograd.backward, nn.Module.eval, Optimizer.add_param_group)
+_watchers: list[Watcher] = []
+"""Who watches now. They may end in another order than they began; torch's own come back with the last."""
+
+
 @contextmanager
 def patched(watcher: Watcher) -> Iterator[None]:
     """Tell the watcher of every backward, `eval()` and new parameter group."""
+    _watchers.append(watcher)
     backward, evaluate, add = torch.autograd.backward, nn.Module.eval, Optimizer.add_param_group
 
     def watched_backward(tensors: Any, *args: Any, **kwargs: Any) -> None:
@@ -48,9 +54,12 @@ def patched(watcher: Watcher) -> Iterator[None]:
     try:
         yield
     finally:
-        torch.autograd.backward = backward
-        nn.Module.eval = evaluate  # type: ignore[method-assign]  # as it was
-        Optimizer.add_param_group = add  # type: ignore[method-assign]  # as it was
+        _watchers.remove(watcher)
+        if not _watchers:
+            backward, evaluate, add = _originals
+            torch.autograd.backward = backward
+            nn.Module.eval = evaluate  # type: ignore[method-assign]  # as it was
+            Optimizer.add_param_group = add  # type: ignore[method-assign]  # as it was
 
 
 def _take_out(filters: list[Any]) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from ..errors import FreezecheckError, ProbeError, UsageError
 from ..places import shown, told_from_here
+from ..probe.trace import leave_stopped
 from .later import Later
 from .main import LeftAtOnce, as_main, execute, is_ours, leaving_seen, raised, status_of
 from .ranks import agreed
@@ -88,6 +89,7 @@ class _Run:
             self._execute()
         if self.later is not None:
             self.later.close()
+        leave_stopped()
         if self.failed is not None:
             raise self.failed
         if self.report is None:
