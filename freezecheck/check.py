@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from .arguments import given_codes, given_count, given_severity, given_spec
 from .assemble import assemble
 from .errors import FreezeError
 from .judge import codes_run, judge
-from .match import match
 from .records import Case, Finding, Report, Severity, Skipped
+from .spec.match import match
 
 if TYPE_CHECKING:
     from torch import nn
@@ -50,12 +51,27 @@ class Result:
         if not self.ok:
             raise FreezeError(f"\n{self}", self.findings)
 
-    def render(self, format: str = "text") -> str:  # noqa: A002  # the command line's own word for it
-        """Return the report in one of the output formats, such as `json`."""
-        from .discover import renderers
+    def render(
+        self,
+        format: str = "text",  # noqa: A002  # the command line's own word for it
+        *,
+        verbose: bool = False,
+        all: bool = False,  # noqa: A002  # as above
+        depth: int | None = None,
+    ) -> str:
+        """Return the report in one of the output formats, such as `json`.
+
+        `verbose` tells everything, `all` opens rows of equal layers, `depth` is that of the layer table. Raises
+        ValueError for a format that there is not.
+        """
+        from .discover import renderer, renderers
         from .render._renderer import Style
 
-        return str(renderers()[format].render(self.report, Style()))
+        try:
+            chosen = renderer(format)
+        except KeyError:
+            raise ValueError(f"format is one of {', '.join(renderers())}, not {format!r}") from None
+        return str(chosen.render(self.report, Style(verbose=verbose, all=all, depth=depth, in_python=True)))
 
     def __str__(self) -> str:
         return self.render()
@@ -90,22 +106,29 @@ def verify(
     The model, its gradients, modes, hooks, the optimizer and every random state are bit for bit what they were when
     this returns, also when the user's code raises.
 
-    Raises ProbeError when the model cannot be trained a step, SpecError when the spec does not fit the model.
+    Raises ProbeError when the model cannot be trained a step, SpecError when the spec does not fit the model, and
+    TypeError or ValueError, before anything is done, for an argument of another kind than these.
     """
     from .objects import from_objects
 
+    gravest, chosen, left = given_severity(fail_on), given_codes("select", select), given_codes("ignore", ignore)
+    wanted = None if steps is None else given_count("steps", steps)
     subject = from_objects(model, spec, optimizer=optimizer, inputs=inputs, loss=loss)
     report = verify_subject(
-        subject, spec, steps=steps, seed=seed, select=select, ignore=ignore, fail_on=Severity(fail_on), phase=phase
+        subject, spec, steps=wanted, seed=seed, select=chosen, ignore=left, fail_on=gravest, phase=phase
     )
     return Result(report)
 
 
 def report(model: nn.Module, spec: Spec | None = None) -> Result:
-    """Count what is trainable and what is frozen, layer by layer, without running anything of the model."""
+    """Count what is trainable and what is frozen, layer by layer, without running anything of the model.
+
+    Raises TypeError when one of the two is something else, SpecError when the spec does not fit the model.
+    """
+    from .objects import given_model
     from .subject import Subject
 
-    return Result(report_subject(Subject(model, type(model).__name__), spec))
+    return Result(report_subject(Subject(given_model(model), type(model).__name__), given_spec(spec)))
 
 
 def verify_subject(
@@ -144,9 +167,9 @@ def verify_subject(
     progress("judging")
     verdict = judged(cases, select=select, ignore=ignore)
     skipped = (*verdict.skipped, *_not_put_back(ground.lost))
-    path = spec.path if spec else None
-    files = course.subject.files
-    return Report("verify", subject.target, path, cases[-1][1], verdict.findings, skipped, fail_on, verdict.ran, files)
+    path, files, made_at = spec.path if spec else None, course.subject.files, subject.made_at
+    case = cases[-1][1]
+    return Report("verify", subject.target, path, case, verdict.findings, skipped, fail_on, verdict.ran, files, made_at)
 
 
 def _not_put_back(lost: Sequence[str]) -> tuple[Skipped, ...]:

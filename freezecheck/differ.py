@@ -16,8 +16,7 @@ from .checkpoint import Checkpoint, Compared, compare_checkpoints, describe, mis
 from .checkpoint import open as open_checkpoint
 from .checkpoint._rows import count, within
 from .errors import SpecError
-from .judge import judge
-from .match import match
+from .judge import NOT_SELECTED, judge
 from .records import (
     Case,
     Change,
@@ -35,6 +34,7 @@ from .records import (
     Severity,
     Skipped,
 )
+from .spec.match import match
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,7 +95,7 @@ def _judged(
         return (), ()
     findings, skipped = judge(case, select=wanted, ignore=ignore)
     # All other rules need a model that trains; that they are not among those selected is nobody's choice.
-    return findings, tuple(item for item in skipped if "--select" not in item.why)
+    return findings, tuple(item for item in skipped if item.why != NOT_SELECTED)
 
 
 def _named(spec: Spec | None, compared: Compared, phase: str | None) -> _Named:

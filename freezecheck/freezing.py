@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .match import match
+from .arguments import given_spec
 from .probe.describe import Anatomy, anatomy
 from .records import Expected, Plan, Unmatched
-from .spec_mistakes import Mistake, spec_error
+from .spec.match import match
+from .spec.mistakes import Mistake, spec_error
 
 if TYPE_CHECKING:
     from torch import nn
@@ -41,9 +42,12 @@ def apply(model: nn.Module, spec: Spec) -> nn.Module:
 
     A parameter of which only some rows are expected to train requires grad whole: flags know no rows.
     Raises SpecError, before anything is changed, when a selector selects nothing or names an index out of range, or
-    when a tied tensor is expected both frozen and trainable.
+    when a tied tensor is expected both frozen and trainable. TypeError when `spec` is none.
     """
-    stage = spec.phases[0].spec if spec.phases else spec
+    given = given_spec(spec)
+    if given is None:
+        raise TypeError("spec must be a freezecheck.Spec, not None: it says which flags to set")
+    stage = given.phases[0].spec if given.phases else given
     body = anatomy(model)
     plan = match(stage, body.description)
     mistakes = list(_mistakes(plan))

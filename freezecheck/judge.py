@@ -10,6 +10,9 @@ from .discover import rules
 from .errors import UsageError
 from .records import Case, Finding, Hit, Need, Rule, Skipped
 
+NOT_SELECTED = "not among the rules selected"
+"""Why a rule was not run when others were asked for."""
+
 
 @dataclass
 class _Judged:
@@ -107,9 +110,9 @@ def _choose(case: Case, select: Sequence[str], ignore: Sequence[str]) -> tuple[l
 
 def _reasons(missing: Mapping[Need, str], rule: Rule, select: Sequence[str], ignore: Sequence[str]) -> list[str]:
     if select and not rule.code.startswith(tuple(select)):
-        return ["not selected by --select"]
+        return [NOT_SELECTED]
     if rule.code.startswith(tuple(ignore)):
-        return ["ignored by the spec or --ignore"]
+        return ["ignored, as the spec or the caller wants it"]
     return list(dict.fromkeys(missing[need] for need in sorted(rule.needs) if need in missing))
 
 

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.optim import Optimizer
 
+from .arguments import given_spec
 from .inputs import declared, said_of
+from .loaders._build import described
 from .loaders._optimizer import from_function, from_table
 from .loaders._reference import user_function
 from .places import kind
-from .subject import Subject
+from .subject import PYTHON, Subject
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,13 +36,10 @@ def from_objects(
 
     Raises TypeError when an argument is not what `verify` documents, SpecError or TargetError for the spec's keys.
     """
-    if spec is not None and not hasattr(spec, "trainable"):
-        raise TypeError(f"spec must be a freezecheck.Spec (Spec.load(path), Spec.of(...)), not {type(spec).__name__}")
-    if not isinstance(model, torch.nn.Module):
-        raise TypeError(f"model must be a torch.nn.Module, not {type(model).__name__}")
-    subject = Subject(model, type(model).__name__, files=_files(model))
+    spec = given_spec(spec)
+    subject = Subject(given_model(model), type(model).__name__, files=_files(model), asking=PYTHON)
     if optimizer is not None:
-        subject.optimizers = _several(optimizer)
+        subject.optimizers = given_optimizers(optimizer)
     elif spec is not None and spec.optimizer is not None:
         subject.optimizers = _from_spec(spec, model)
     if inputs is not None:
@@ -49,6 +48,8 @@ def from_objects(
         subject.inputs_said = "made by the caller" if callable(inputs) else f"{said_of(inputs)} from the caller"
     elif spec is not None and spec.inputs is not None:
         subject.make_inputs, subject.inputs_said = _inputs_of(spec)
+    if loss is not None and not callable(loss):
+        raise TypeError(f"loss must be a function of (model, inputs) that returns the loss, not {described(loss)}")
     subject.compute_loss = loss
     if loss is not None:
         subject.loss_said = getattr(loss, "__qualname__", type(loss).__name__)
@@ -58,11 +59,21 @@ def from_objects(
     return subject
 
 
-def _several(optimizer: Any) -> list[Optimizer]:
+def given_model(model: Any) -> nn.Module:
+    """Return the model. Raises TypeError where it is none, or only the class of one."""
+    if isinstance(model, torch.nn.Module):
+        return model
+    if isinstance(model, type) and issubclass(model, torch.nn.Module):
+        raise TypeError(f"model must be an instance, such as {model.__name__}(...), not the class itself")
+    raise TypeError(f"model must be a torch.nn.Module, not {described(model)}")
+
+
+def given_optimizers(optimizer: Any) -> list[Optimizer]:
+    """Return one optimizer or several as a list. Raises TypeError where one of them is none."""
     found = list(optimizer) if isinstance(optimizer, (list, tuple)) else [optimizer]
     for one in found:
         if not hasattr(one, "param_groups") or not callable(getattr(one, "step", None)):
-            raise TypeError(f"optimizer must be a torch.optim.Optimizer or several, not {type(one).__name__}")
+            raise TypeError(f"optimizer must be a torch.optim.Optimizer or several, not {described(one)}")
     return found
 
 

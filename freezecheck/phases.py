@@ -24,7 +24,7 @@ from .pretrained import against_pretrained
 from .probe.step import seed_everything
 from .probe.trace import Trace
 from .records import Case, Change, Expected, Finding, Location, Need, Observation, Plan, Skipped
-from .spec_mistakes import nearest
+from .spec.mistakes import nearest
 
 if TYPE_CHECKING:
     from .probe.describe import Anatomy
@@ -56,9 +56,10 @@ def stages_of(spec: Spec | None, only: str | None = None) -> tuple[Stage, ...]:
     phases = spec.phases if spec else ()
     names = [phase.name for phase in phases]
     if only is not None and only not in names:
-        where = "no freeze spec was given, which" if spec is None else spec.path or "the spec"
+        if spec is None:
+            raise UsageError(f"there is no phase `{only}` without a freeze spec", hint="Its [[phase]] tables are.")
         known = f"It has {', '.join(names)}." if names else "Phases are [[phase]] tables in a freeze spec."
-        raise UsageError(f"{where} has no phase `{only}`{nearest(only, names)}", hint=known)
+        raise UsageError(f"{spec.path or 'the spec'} has no phase `{only}`{nearest(only, names)}", hint=known)
     if not phases:
         return (Stage(spec),)
     last = len(names) if only is None else names.index(only) + 1
@@ -133,7 +134,8 @@ class Course:
         watch = Trace((), (*model.parameters(), *model.buffers()), self.ground.keep)
         watch.phase = "step"
         watch.on_flag = self._note_flag
-        hint = "" if optimizers else "it was called with None: no optimizer was given; define build_optimizer(model)"
+        none = f"it was called with None: no optimizer was given; {self.subject.asking.optimizer}"
+        hint = "" if optimizers else none
         seed_everything(self._seed)
         try:
             with users_code(f"{stage.setup}(model, optimizer)", ProbeError, hint=hint), torch.enable_grad(), watch:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import linecache
 import os
+import re
+import sys
 import sysconfig
 import traceback
 from contextlib import contextmanager
@@ -126,6 +128,19 @@ def _location(code: CodeType, line: int | None) -> Location:
 def location_in(code: CodeType) -> Location:
     """Return where a function of the user's begins."""
     return _location(code, code.co_firstlineno)
+
+
+def class_location(cls: type) -> Location | None:
+    """Return the line on which a class of the user's begins; None for anybody else's, or one without a file."""
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    return _class_in(file, cls.__name__) if file and kind(file) == "user" else None
+
+
+@cache
+def _class_in(file: str, name: str) -> Location | None:
+    begins = re.compile(rf"\s*class\s+{re.escape(name)}\b")
+    lines = enumerate(linecache.getlines(file), start=1)
+    return next((Location(shown(file), n, text=line.strip()) for n, line in lines if begins.match(line)), None)
 
 
 def raised_at(exception: BaseException) -> Location | None:

@@ -4,13 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .records import Skipped
+from .records import Location, Skipped
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.optim import Optimizer
+
+
+class Asking(NamedTuple):
+    """How other inputs, or an optimizer, are asked for: in the words of whoever has to give them."""
+
+    shape: str
+    """Where a tensor of another shape would do."""
+    other: str
+    """Where something other than tensors is wanted."""
+    fewer: str
+    """Where the batch holds more than the model takes, such as the targets."""
+    optimizer: str
+
+
+COMMAND_LINE = Asking(
+    "give the shape: --input-shape 2,3,224,224, or inputs = { shape = [2, 3, 224, 224] } in the spec, "
+    "or define example_inputs() beside the model",
+    "define example_inputs() beside the model, which returns it",
+    "let example_inputs() return what the model takes and no more, or define compute_loss(model, inputs) beside it, "
+    "which is given all that example_inputs() returns",
+    "define build_optimizer(model)",
+)
+PYTHON = Asking(
+    "pass a batch, as in inputs=torch.randn(2, 3, 224, 224), or a function that makes one",
+    "pass it as inputs=",
+    "pass as inputs= what the model takes and no more, or pass loss=, a function of (model, inputs) that is given all",
+    "pass optimizer=",
+)
 
 
 @dataclass
@@ -35,7 +63,10 @@ class Subject:
     """Where model and inputs are moved before the probe; None leaves them where they are."""
     files: tuple[str, ...] = ()
     """The user's source files, absolute, in which a stray assignment is looked for."""
+    made_at: Location | None = None
+    """The line of the user's that makes the model, or begins the function that does."""
     skipped: tuple[Skipped, ...] = ()
+    asking: Asking = COMMAND_LINE
     extras: Mapping[str, Any] = field(default_factory=dict)
     """Whatever a loader wants to hand to the search for inputs (such as a known input size)."""
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from strategies import lists, models, paths
 
 from freezecheck.errors import SpecError
-from freezecheck.match import match
 from freezecheck.records import Counts, Description, Expected
 from freezecheck.spec import Spec
+from freezecheck.spec.match import match
 
 LETTERS = {Expected.TRAINABLE: "T", Expected.FROZEN: "F", Expected.UNCHECKED: "-"}
 

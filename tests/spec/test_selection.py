@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from strategies import lists, models
 
 from freezecheck.errors import SpecError
-from freezecheck.match import match
 from freezecheck.records import Description
 from freezecheck.spec import Spec
+from freezecheck.spec.match import match
 
 NET = model(
     "body.0.weight",

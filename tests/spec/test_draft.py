@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from freezecheck.draft import draft
-from freezecheck.match import match
 from freezecheck.records import Description, Expected, Layer, Plan, Tensor
 from freezecheck.spec import Spec
+from freezecheck.spec.draft import draft
+from freezecheck.spec.match import match
 
 
 class Build:

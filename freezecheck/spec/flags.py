@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from .records import Description, Expected, Plan, Tensor
+from ..records import Description, Expected, Plan, Tensor
 
 
 def plan_from_flags(description: Description) -> Plan:

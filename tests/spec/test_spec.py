@@ -314,7 +314,7 @@ class TestMistakes:
 def test_importing_is_cheap() -> None:
     """Neither pydantic nor tree-sitter nor torch comes with the import; reading a file brings the first two only."""
     code = (
-        "import sys, freezecheck.spec, freezecheck.match\n"
+        "import sys, freezecheck.spec, freezecheck.spec.match\n"
         "heavy = {'pydantic', 'tree_sitter', 'torch'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
         "freezecheck.spec.Spec.parse('frozen = [\"a\"]')\n"
@@ -322,3 +322,12 @@ def test_importing_is_cheap() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.splitlines() == ["[]", "['pydantic', 'tree_sitter']"]
+
+
+@pytest.mark.parametrize("text", ["trainable = [fc]", "trainable = fc", 'trainable = ["fc"', "= 3"])
+def test_what_is_no_toml_is_told_how_toml_is_written(text: str) -> None:
+    """The line, and how lists and texts look: what people forget is quotes and brackets."""
+    with pytest.raises(SpecError) as caught:
+        Spec.parse(f"steps = 2\n{text}\n", "x.toml")
+    assert caught.value.message.startswith("x.toml:")
+    assert 'trainable = ["fc", "layer4"]' in caught.value.hint

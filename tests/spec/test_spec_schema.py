@@ -13,7 +13,7 @@ from strategies import spec_tables
 
 from freezecheck.errors import SpecError
 from freezecheck.spec import Spec
-from freezecheck.spec_model import KEYS
+from freezecheck.spec.schema import KEYS
 
 SCHEMA = Spec.json_schema()
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)

@@ -12,10 +12,10 @@ from torch import nn
 
 import freezecheck
 from freezecheck.errors import SpecError
-from freezecheck.match import match
 from freezecheck.probe.change import changed_rows
 from freezecheck.records import Description, Expected, Gradient, Layer, Plan, Tensor
 from freezecheck.spec import Spec
+from freezecheck.spec.match import match
 
 torch.set_num_threads(1)
 STRENGTH = ("unchecked", "trainable", "frozen")
@@ -287,7 +287,7 @@ class TestProbe:
         assert found.message.startswith(
             "All 16 rows of `embed.weight` that are expected frozen (`embed.weight[0:16]`) moved by up to "
         )
-        assert "their gradient is zero, but AdamW (lr 0.1, momentum 0.9, weight decay 0.01) applies" in found.message
+        assert "their gradient is zero, but AdamW (lr 0.1, beta1 0.9, weight decay 0.01) applies" in found.message
         assert found.fix == "give `embed.weight` a parameter group of its own with weight_decay=0"
         assert found.evidence["rows"] == [[0, 16]]
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from freezecheck.match import match
 from freezecheck.records import Description, Expected, Tensor
+from freezecheck.spec import Spec
+from freezecheck.spec.match import match
 
 
 def parameter(name: str, requires_grad: bool, *, differentiable: bool = True) -> Tensor:
@@ -63,3 +64,14 @@ def test_intent(tensors: tuple[Tensor, ...], wanted: tuple[Expected, ...]) -> No
 def test_says_that_no_spec_stood_behind_it() -> None:
     """Rules that need a spec can tell."""
     assert match(None, Description(())).from_spec is False
+
+
+@pytest.mark.parametrize("where", ["python", "toml"])
+def test_a_spec_that_expects_nothing_leaves_the_flags_as_the_intent(where: str) -> None:
+    """One that says `rest = "unchecked"` itself expects nothing on purpose, in Python as in a file."""
+    described = Description((parameter("a.weight", True), parameter("b.weight", False)))
+    silent, said = Spec.of(steps=2), Spec.of(rest="unchecked")
+    if where == "toml":
+        silent, said = Spec.parse("steps = 2"), Spec.parse('rest = "unchecked"')
+    assert (match(silent, described).from_spec, dict(match(silent, described).expected)["a.weight"]) == (False, T)
+    assert (match(said, described).from_spec, set(match(said, described).expected.values())) == (True, {U})

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import SpecError
-from .places import shown
-from .records import Location
-from .spec_mistakes import Mistake, spec_error
+from ..errors import SpecError
+from ..places import shown
+from ..records import Location
+from .mistakes import Mistake, spec_error
 from .toml_lines import Path as TomlPath
 from .toml_lines import toml_lines
 
@@ -74,10 +74,11 @@ def read(text: str, path: Path | None) -> tuple[dict[str, Any], Source]:
 
 def _not_toml(error: Exception, name: str, text: str) -> SpecError:
     if isinstance(error, RecursionError):
-        return spec_error([Mistake("not valid TOML: nested too deeply", Location(name, 1))])
+        return spec_error([Mistake("not valid TOML: nested too deeply", Location(name, 1))], "No list holds lists.")
     said = str(error)
     place = _TOML_PLACE.search(said)
     line = int(place[1]) if place and place[1] else text.rstrip().count("\n") + 1
     column = f" (column {place[2]})" if place and place[2] else ""
     what = said[: place.start()] if place else said
-    return spec_error([Mistake(f"not valid TOML: {what[:1].lower()}{what[1:]}{column}", Location(name, line))])
+    mistake = Mistake(f"not valid TOML: {what[:1].lower()}{what[1:]}{column}", Location(name, line))
+    return spec_error([mistake], 'Texts stand in quotes, lists in brackets: trainable = ["fc", "layer4"].')

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Dis
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticCustomError, core_schema
 
-from .discover import rules
+from ..discover import rules
 from .selectors import parse_selector
 
 SCHEMA_ID = "https://json-schema.org/draft/2020-12/schema"

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from ..records import Contradiction, Description, Expected, Location, Overlap, Plan, Selector, Tensor
 from .flags import plan_from_flags
+from .mistakes import Mistake, spec_error
 from .nearest import explain
-from .records import Contradiction, Description, Expected, Location, Overlap, Plan, Selector, Tensor
 from .rows import Cuts
 from .selection import OutOfRange, Selection
 from .selectors import Pattern, parse_selector
-from .spec_mistakes import Mistake, spec_error
 
 if TYPE_CHECKING:
     from .spec import Spec
@@ -116,7 +116,7 @@ def match(spec: Spec | None, description: Description) -> Plan:
 def _says_what_trains(spec: Spec) -> bool:
     """Whether a spec expects anything; one that only names inputs or an optimizer leaves the flags as the intent."""
     lists = spec.trainable or spec.frozen or spec.unchecked
-    return bool(lists) or spec.rest is not Expected.UNCHECKED or "rest" in spec.locations
+    return bool(lists) or spec.rest is not Expected.UNCHECKED or spec.rest_said
 
 
 def _said_at(description: Description, lists: Mapping[str, _List], spec: Spec) -> dict[str, Location]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 
-from .records import Selector, Unmatched
+from ..records import Selector, Unmatched
 from .selection import OutOfRange, Selection, items
 from .selectors import Pattern, glob_regex, has_wildcard, parse_selector
 
@@ -28,7 +28,17 @@ def explain(selector: Selector, selection: Selection) -> Unmatched:
     offers = _class_names(pattern, selection) if pattern.kind == "type" else _offers(selector, pattern, selection)
     mark = "!" if selector.text.startswith("!") else ""
     nearest = tuple(mark + offer for offer in offers)
-    return Unmatched(selector, nearest[:_MOST], _slip(selector, pattern, selection))
+    meant = _meant(offers[0], selection) if offers and not mark else ()
+    return Unmatched(selector, nearest[:_MOST], _slip(selector, pattern, selection), meant)
+
+
+def _meant(offer: str, selection: Selection) -> tuple[str, ...]:
+    """Canonical names of what an offered selector selects."""
+    try:
+        names = selection.names(parse_selector(offer))
+    except (ValueError, OutOfRange):
+        return ()
+    return tuple(dict.fromkeys(selection.description.by_name[name].name for name in sorted(names)))
 
 
 def _of_another_kind(selector: Selector, pattern: Pattern, selection: Selection) -> str:
@@ -48,6 +58,8 @@ def _slip(selector: Selector, pattern: Pattern, selection: Selection) -> str:
     stripped = ".".join(part for part in text.split(".") if part not in WRAPPERS)
     if stripped != text and _selects(stripped, selector, selection):
         return f"The prefix of a wrapper is stripped from every name: write `{stripped}`."
+    if made := _made_of(text, selection):
+        return f"`{text}` is computed anew in every forward; its parameters are {made[1]}."
     if other := _other_case(pattern, selection):
         return f"Selectors are case-sensitive, and the model has `{other}`."
     for number in re.finditer(r"\.\d+(?=\.|$)", text):
@@ -55,6 +67,18 @@ def _slip(selector: Selector, pattern: Pattern, selection: Selection) -> str:
         if layer and layer.items is not None and number[0][1:] not in layer.items:
             return f"`{layer.name}` has {items(layer.items)}."
     return ""
+
+
+def _made_of(text: str, selection: Selection) -> tuple[str, str] | None:
+    """The selector of what a parametrized weight is made of, and its tensors in words; None for any other name."""
+    owner, _, key = text.rpartition(".")
+    parametrized = f"{owner}.parametrizations.{key}".removeprefix(".")
+    names = [name for name in selection.description.by_name if name.startswith(f"{parametrized}.")]
+    offer = parametrized
+    if not names:  # the older weight_norm, spectral_norm and pruning, which work by hooks
+        offer = f"{text}_*"
+        names = [f"{text}_{end}" for end in ("g", "v", "orig") if f"{text}_{end}" in selection.description.by_name]
+    return (offer, " and ".join(f"`{name}`" for name in names)) if names else None
 
 
 def _without_tensors(pattern: Pattern, modules: list[str], selection: Selection) -> str:
@@ -113,6 +137,8 @@ def _offers(selector: Selector, pattern: Pattern, selection: Selection) -> list[
     text = selector.text.removeprefix("!")
     other = _other_case(pattern, selection)
     plain = not pattern.is_glob and not pattern.indexed
+    if plain and (made := _made_of(text, selection)):
+        return [made[0]]
     guesses = [*_corrected(text, selection), *(_elsewhere(text, selection) if plain else ())]
     found = [guess for guess in guesses if _selects(guess, selector, selection)]
     if other is not None:

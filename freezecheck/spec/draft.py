@@ -10,8 +10,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..records import Description
 from .draft_selectors import Tree, selectors
-from .records import Description
 
 
 @dataclass(frozen=True, slots=True)

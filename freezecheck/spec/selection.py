@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cache
 
-from .records import Description, Layer
+from ..records import Description, Layer
 from .selectors import Index, Pattern, glob_regex, has_wildcard
 
 _NOT_INDEXED = "cannot be indexed"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from freezecheck.toml_lines import Path, toml_lines
+from freezecheck.spec.toml_lines import Path, toml_lines
 
 keys = st.sampled_from(("a", "b-c", '"x y"', "'d.e'", '"\\u0041"'))
 leaves = st.sampled_from(("1", "true", '"s"', "'''two\nlines'''", '"""three\n\n # lines"""', "1979-05-27"))

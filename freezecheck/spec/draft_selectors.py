@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 
-from .records import Description, Layer
+from ..records import Description, Layer
 
 _PLAIN = re.compile(r"[^\s*?\[\]!:.]+(?:\.[^\s*?\[\]!:.]+)*")
 """Names that mean themselves in a selector."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import pairwise
 
-from .records import Expected, Rows, Selector, Tensor
+from ..records import Expected, Rows, Selector, Tensor
 from .selection import OutOfRange, Selection
 from .selectors import Pattern, parse_selector
 

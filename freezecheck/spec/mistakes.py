@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import SpecError
-from .records import Location
+from ..errors import SpecError
+from ..records import Location
 
 _TYPE = "`{key}` must be {meant}, not {described}"
 _SAID = {
@@ -136,7 +136,7 @@ def _listed(words: Iterable[str]) -> str:
 
 
 def _unknown_rule(code: str) -> str:
-    from .discover import rules
+    from ..discover import rules
 
     every = {rule.code: rule.name for rule in rules()}
     named = next((own for own, name in every.items() if name == code), None)

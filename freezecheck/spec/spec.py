@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
-from .errors import SpecError
-from .places import shown
-from .records import Counts, Expected, Location, Selector
-from .spec_mistakes import Mistake, described, in_words, nearest, spec_error, spelled
-from .spec_text import NO_FILE, Source, read, text_of
+from ..errors import SpecError
+from ..places import shown
+from ..records import Counts, Expected, Location, Selector
+from .mistakes import Mistake, described, in_words, nearest, spec_error, spelled
+from .text import NO_FILE, Source, read, text_of
 from .toml_lines import Path as TomlPath
 
 FILE = "freezecheck.toml"
@@ -78,6 +78,8 @@ class Spec:
     eval: tuple[Selector, ...] = ()
     rest: Expected = Expected.UNCHECKED
     """What is expected of the tensors that no list names."""
+    rest_said: bool = False
+    """Whether the spec says so itself; else it follows from its lists."""
     optimizer: str | Mapping[str, Any] | None = None
     """A reference such as `train.py:build_optimizer`, or a table with the key `name` and constructor arguments."""
     inputs: str | tuple[InputSpec, ...] | None = None
@@ -157,7 +159,7 @@ class Spec:
     @staticmethod
     def json_schema() -> dict[str, Any]:
         """The JSON Schema (draft 2020-12) of the TOML file, for editors."""
-        from .spec_model import json_schema
+        from .schema import json_schema
 
         return json_schema()
 
@@ -196,7 +198,7 @@ def _plain(value: object) -> Any:
 
 
 def _build(data: dict[str, Any], source: Source) -> Spec:
-    from .spec_model import KEYS, errors
+    from .schema import KEYS, errors
 
     wrong = errors(data)
     mistakes = [Mistake(in_words(error, KEYS), source.at(error["loc"])) for error in wrong]
@@ -302,6 +304,7 @@ def _spec_of(data: Mapping[str, Any], source: Source, phase: Mapping[str, Any] =
         target=keys.get("target"),
         **lists,
         rest=_rest(keys),
+        rest_said="rest" in keys,
         optimizer=keys.get("optimizer"),
         inputs=inputs,
         loss=keys.get("loss"),
