@@ -137,7 +137,8 @@ class _Piece:
         offsets = data_offsets(io.BufferedReader(self.archive()))
         if len(offsets) != 1:
             return None
-        return self.start + next(iter(offsets.values())) + int(blank.storage_offset()) * blank.element_size()
+        ((start, _),) = offsets.values()
+        return self.start + start + int(blank.storage_offset()) * blank.element_size()
 
 
 class _Folder:
@@ -169,13 +170,14 @@ class _Folder:
             raise UsageError(f"{self.said} does not say where it holds `{name}`", hint=_DAMAGED)
         if getattr(info, "transform_descriptors", None):
             raise UsageError(
-                f"{self.said} holds `{name}` compressed ({', '.join(info.transform_descriptors)}), which is not read"
+                f"{self.said} holds `{name}` compressed ({', '.join(info.transform_descriptors)}), which is not read",
+                hint="Save it once more without a transform, or load it and save its state dict as one file.",
             )
         return _Piece(offsets, tuple(chunk.sizes), self._file(info.relative_path), info.offset, info.length)
 
     def _file(self, relative: str) -> File:
         if os.path.isabs(relative) or ".." in relative.replace("\\", "/").split("/"):
-            raise UsageError(f"{self.said} names a file outside of its folder: {relative}")
+            raise UsageError(f"{self.said} names a file outside of its folder: {relative}", hint=_DAMAGED)
         if relative not in self.files:
             self.files[relative] = File(os.path.join(self.path, relative))
         return self.files[relative]

@@ -36,7 +36,10 @@ class File:
             try:
                 got = self._read_once(offset, into)
             except OSError as error:
-                raise UsageError(f"{self.said} cannot be read at byte {offset:,}: {error.strerror}") from None
+                raise UsageError(
+                    f"{self.said} cannot be read at byte {offset:,}: {error.strerror}",
+                    hint="Copy it to another disk first; where that fails as well, its disk is to blame.",
+                ) from None
             if not got:
                 raise UsageError(
                     f"{self.said} ends at byte {offset:,}, in the middle of its tensors",

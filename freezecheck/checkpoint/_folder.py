@@ -89,7 +89,8 @@ def _weight_map(path: str, said: str) -> dict[str, str]:
         if not isinstance(found, dict) or not all(isinstance(shard, str) for shard in found.values()):
             raise TypeError
     except OSError as error:
-        raise UsageError(f"{said} cannot be read: {error.strerror}") from None
+        hint = "Name the folder, its index, or one checkpoint file that you may read."
+        raise UsageError(f"{said} cannot be read: {error.strerror}", hint=hint) from None
     except (ValueError, KeyError, TypeError):
         raise UsageError(
             f"{said} is no index of shards: it has no `weight_map` from names to files",

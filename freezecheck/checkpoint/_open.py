@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from ..errors import UsageError
 from ..places import shown
@@ -12,7 +15,9 @@ from ._entry import Entry
 from ._file import File
 from ._folder import DISTRIBUTED, is_index, read_index, weights_in
 from ._optimizer import Saved, saved_optimizers
+from ._plain import NotPlain, PlainTensor, load_plain, plain_entries
 from ._safetensors import is_safetensors, read_safetensors
+from ._zip import is_zip
 
 
 def open(path: str | os.PathLike[str], key: str | None = None) -> Checkpoint:  # noqa: A001 - read as checkpoint.open
@@ -52,12 +57,10 @@ def _open_file(
     try:
         if is_safetensors(file.head(9)):
             return checkpoint(said, read_safetensors(path, file), [file], (*notes, *_no_key(key, said)), optimizers)
-        from ._torch import entries, load_torch
-
-        tree = load_torch(path, file)
+        tree, entries = _unpickled(path, file)
         chosen = choose(tree, key, _is_tensor, said)
         optimizers = (*saved_optimizers(tree, _shape), *optimizers)
-        found, notes = entries(chosen.tensors, file), (*notes, *_said_of(chosen, said))
+        found, notes = entries(chosen.tensors), (*notes, *_said_of(chosen, said))
         return checkpoint(said, found, [file], notes, optimizers, ordered=True)
     except BaseException:
         file.close()
@@ -67,9 +70,23 @@ def _open_file(
 def _read_shard(path: str, file: File) -> dict[str, Entry]:
     if is_safetensors(file.head(9)):
         return read_safetensors(path, file)
+    tree, entries = _unpickled(path, file)
+    return entries(choose(tree, None, _is_tensor, file.said).tensors)
+
+
+def _unpickled(path: str, file: File) -> tuple[Any, Callable[[Mapping[str, Any]], dict[str, Entry]]]:
+    """Return what a file of torch.save holds, and how to make entries of its tensors; without torch where that can be.
+
+    Raises UsageError.
+    """
+    try:
+        if is_zip(file):
+            return load_plain(file), lambda tensors: plain_entries(tensors, file)
+    except NotPlain:
+        pass
     from ._torch import entries, load_torch
 
-    return entries(choose(load_torch(path, file), None, _is_tensor, file.said).tensors, file)
+    return load_torch(path, file), lambda tensors: entries(tensors, file)
 
 
 def _beside(folder: str) -> tuple[tuple[Saved, ...], tuple[str, ...]]:
@@ -80,11 +97,9 @@ def _beside(folder: str) -> tuple[tuple[Saved, ...], tuple[str, ...]]:
     path = os.path.join(folder, "optimizer.pt")
     if not os.path.isfile(path):
         return (), ()
-    from ._torch import load_torch
-
     file = File(path)
     try:
-        return tuple(saved_optimizers(load_torch(path, file), _shape, "optimizer.pt")), ()
+        return tuple(saved_optimizers(_unpickled(path, file)[0], _shape, "optimizer.pt")), ()
     except UsageError as error:
         return (), (f"the optimizer state was not looked at: {error.message}",)
     finally:
@@ -108,12 +123,9 @@ def _said_of(chosen: Chosen, said: str) -> list[str]:
 
 
 def _is_tensor(value: object) -> bool:
-    import torch
+    torch = sys.modules.get("torch")  # where it was not imported, no value is its
+    return isinstance(value, PlainTensor) or (torch is not None and isinstance(value, torch.Tensor))
 
-    return isinstance(value, torch.Tensor)
 
-
-def _shape(value: object) -> tuple[int, ...] | None:
-    import torch
-
-    return tuple(value.shape) if isinstance(value, torch.Tensor) else None
+def _shape(value: Any) -> tuple[int, ...] | None:
+    return tuple(value.shape) if _is_tensor(value) else None

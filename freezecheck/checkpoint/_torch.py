@@ -20,7 +20,7 @@ from ..errors import UsageError
 from ..records import Stored
 from ._entry import Entry, Read
 from ._file import File, Slice
-from ._zip import data_offsets
+from ._zip import data_offsets, is_zip
 
 _WANTED = re.compile(r"GLOBAL ([\w.]+)")
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
@@ -52,14 +52,14 @@ def _load(path: str, file: File) -> Any:
     with warnings.catch_warnings(), _quiet("torch.distributed"):
         warnings.simplefilter("ignore")
         try:
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(file))
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip(file))
         except pickle.UnpicklingError as error:
             if "torch.distributed" not in str(error) or "torch.distributed.tensor" in sys.modules:
                 raise
             # torch itself lets sharded tensors in, but only once the module that defines them is imported.
             importlib.import_module("torch.distributed.tensor")
 
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(file))
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip(file))
 
 
 @contextmanager
@@ -98,10 +98,6 @@ def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _is_zip(file: File) -> bool:
-    return file.head(4) == b"PK\x03\x04"
-
-
 def _refused(path: str, file: File, error: pickle.UnpicklingError) -> UsageError:
     wanted = _wanted(path) or _WANTED.findall(str(error))
     if not wanted:
@@ -114,7 +110,7 @@ def _refused(path: str, file: File, error: pickle.UnpicklingError) -> UsageError
     return UsageError(
         f"{file.said} holds more than tensors: to read it, Python would have to run {named}. Nothing of it was run",
         hint="Where you trust the file, save its tensors alone: `torch.save(model.state_dict(), ...)`, or with "
-        f"safetensors.{'' if _is_zip(file) else ' A truncated file can look like this too.'}",
+        f"safetensors.{'' if is_zip(file) else ' A truncated file can look like this too.'}",
     )
 
 
@@ -132,10 +128,10 @@ def _places(tensors: Iterable[torch.Tensor], file: File) -> dict[int, int]:
     The whole file is one mapping, so that addresses and offsets differ by one number; it must fit every storage.
     """
     starts = {t.untyped_storage().data_ptr() for t in tensors if _is_plain(t) and t.untyped_storage().nbytes()}
-    if not starts or not _is_zip(file):
+    if not starts or not is_zip(file):
         return {}
     try:
-        offsets = set(data_offsets(io.BufferedReader(Slice(file))).values())
+        offsets = {start for start, _ in data_offsets(io.BufferedReader(Slice(file))).values()}
     except (zipfile.BadZipFile, UsageError):
         return {}
     for first in sorted(offsets):

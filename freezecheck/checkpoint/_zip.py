@@ -5,12 +5,19 @@ from __future__ import annotations
 import zipfile
 from typing import IO
 
+from ._file import File
+
 _LOCAL_HEADER = 30
 """Bytes of a record's own header before its name and extra field, whose lengths stand at 26 and 28."""
 
 
-def data_offsets(archive: IO[bytes]) -> dict[str, int]:
-    """Return, by the record's name, where its bytes begin, for every stored tensor (`…/data/0`).
+def is_zip(file: File) -> bool:
+    """Whether a file is an archive, by its first bytes."""
+    return file.head(4) == b"PK\x03\x04"
+
+
+def data_offsets(archive: IO[bytes]) -> dict[str, tuple[int, int]]:
+    """Return, by the record's name, where its bytes begin and how many they are, for every stored tensor (`…/data/0`).
 
     Raises zipfile.BadZipFile when it is no archive. Compressed records are left out.
     """
@@ -22,5 +29,5 @@ def data_offsets(archive: IO[bytes]) -> dict[str, int]:
                 archive.seek(record.header_offset + 26)
                 lengths = archive.read(4)
                 name, extra = (int.from_bytes(lengths[n : n + 2], "little") for n in (0, 2))
-                found[key] = record.header_offset + _LOCAL_HEADER + name + extra
+                found[key] = (record.header_offset + _LOCAL_HEADER + name + extra, record.file_size)
     return found
