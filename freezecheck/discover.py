@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import pkgutil
 from functools import cache
 from typing import Any
@@ -33,3 +33,14 @@ def loaders() -> tuple[Any, ...]:
 def renderers() -> dict[str, Any]:
     """Every output format under its name."""
     return {renderer.name: renderer for renderer in discover("freezecheck.render", "RENDERER")}
+
+
+def renderer(name: str) -> Any:
+    """Return one output format; where a module is called like it, the others are not even imported.
+
+    Raises KeyError when there is no such format.
+    """
+    for module in (f"freezecheck.render.{name}", f"freezecheck.render.{name}_format"):
+        if importlib.util.find_spec(module) is not None:
+            return importlib.import_module(module).RENDERER
+    return renderers()[name]

@@ -26,13 +26,12 @@ def deliver(checks: Sequence[Callable[[], Report]], options: Options, *, spinnin
     A check that could not be made is said on stderr, and in the report where its format has a form for that; the
     others are still made. Raises UsageError, before any check, when an output cannot be written.
     """
-    from ..discover import renderers
+    from ..discover import renderer
 
-    known = renderers()
     code = 0
     with ExitStack() as stack:
         documents = [
-            _Document(known[one.format], options.style(one), stack.enter_context(Output(one.path)))
+            _Document(renderer(one.format), options.style(one), stack.enter_context(Output(one.path)))
             for one in options.outputs()
         ]
         for check in checks:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import shutil
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,6 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from ..errors import FreezecheckError, UsageError
+from ..render._paint import LEAST_WIDTH, columns_of, wrapped
 from .output import to_stdout
 
 COULD_NOT_CHECK = 2
@@ -52,16 +55,23 @@ def show_error(error: FreezecheckError, *, verbose: bool) -> None:
     """Say on stderr what is wrong, where, and what to do; with `verbose` the whole traceback before it."""
     if verbose and error.__cause__ is not None:
         click.echo("".join(traceback.format_exception(error.__cause__)).rstrip(), err=True)
-    click.echo("\n".join(_error_lines(error)), err=True)
+    click.echo("\n".join(_error_lines(error, _columns())), err=True)
 
 
-def _error_lines(error: FreezecheckError) -> Iterable[str]:
+def _columns() -> int | None:
+    """The width of whoever reads stderr; None for a file or a pipe, where a line is left whole."""
+    known = "COLUMNS" in os.environ or (sys.stderr is not None and sys.stderr.isatty())
+    return shutil.get_terminal_size().columns if known else None
+
+
+def _error_lines(error: FreezecheckError, columns: int | None) -> Iterable[str]:
+    """The message and the hint wrapped to so many columns, the user's own lines as they are."""
     message = error.message.splitlines()
     if len(message) > 1:
         yield "freezecheck: could not check"
-        yield from (f"  {line}" for line in message)
+        yield from (_folded(f"  {line}", columns) for line in message)
     else:
-        yield f"freezecheck: could not check: {error.message}"
+        yield _folded(f"freezecheck: could not check: {error.message}", columns)
     place = error.location
     if error.frames:
         yield "your code, outermost call first:"
@@ -71,7 +81,15 @@ def _error_lines(error: FreezecheckError) -> Iterable[str]:
         if place.text:
             yield f"    {place.text}"
     if error.hint:
-        yield f"hint: {error.hint}"
+        yield _folded(f"hint: {error.hint}", columns)
+
+
+def _folded(line: str, columns: int | None) -> str:
+    """Wrap one line, what follows two columns further in than it begins."""
+    if columns is None or columns_of(line) <= columns:
+        return line
+    indent = line[: len(line) - len(line.lstrip())]
+    return wrapped(line.lstrip(), max(columns, LEAST_WIDTH), indent, f"{indent}  ")
 
 
 def _in_the_format(error: FreezecheckError, words: Sequence[str]) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import tomllib
 from typing import Any
 
 import click
 
 from ..errors import UsageError
+from ..places import shown
 from .imports import heavy_imports
 from .options import MODEL, options
 from .output import Output
@@ -34,6 +36,8 @@ def init(target: str, output: str, force: bool, quiet: bool, verbose: bool, arg:
     to_file = output != "-"
     if to_file and os.path.exists(output) and not force:
         raise UsageError(f"{output} exists already", hint="--force replaces it; --output - prints the draft instead.")
+    if to_file and not force:
+        _refuse_to_hide(output)
     with Output(output) as place:
         place.write(_drafted(target, arg, os.path.dirname(os.path.abspath(output)) if to_file else os.getcwd()))
     if to_file and not quiet:
@@ -41,9 +45,30 @@ def init(target: str, output: str, force: bool, quiet: bool, verbose: bool, arg:
         click.echo(f"freezecheck: wrote {output}; read it, then run `freezecheck verify{named}`", err=True)
 
 
+def _refuse_to_hide(output: str) -> None:
+    """Raise UsageError where the file would be taken in place of the table that a pyproject.toml beside it has."""
+    folder, name = os.path.split(os.path.abspath(output))
+    project = os.path.join(folder, "pyproject.toml")
+    if name == _DEFAULT and _has_spec(project):
+        raise UsageError(
+            f"{shown(project)} has a spec, [tool.freezecheck], which {output} beside it would hide: of the two, "
+            f"{_DEFAULT} is taken",
+            hint="--output - prints the draft, for that table; --force writes the file all the same.",
+        )
+
+
+def _has_spec(project: str) -> bool:
+    """Whether a pyproject.toml has our table, be it right or wrong; another file's mistakes are not ours to tell."""
+    try:
+        with open(project, "rb") as file:
+            return "freezecheck" in tomllib.load(file).get("tool", {})
+    except (OSError, ValueError):
+        return False
+
+
 def _drafted(target: str, arguments: dict[str, Any], folder: str) -> str:
-    from ..draft import draft
     from ..guard import printing_to_stderr
+    from ..spec.draft import draft
 
     with heavy_imports():
         from ..loading import load

@@ -64,14 +64,16 @@ class Options:
         from ..render._renderer import Style
 
         terminal = wanted.to_stdout and sys.stdout.isatty()
+        known = terminal or "COLUMNS" in os.environ
         plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
         return Style(
-            width=shutil.get_terminal_size().columns if terminal else _NOT_A_TERMINAL,
+            width=shutil.get_terminal_size().columns if known else _NOT_A_TERMINAL,
             color=terminal and not plain if self.color is None else self.color,
             depth=self.depth,
             all=self.all,
             verbose=self.verbose,
             quiet=self.quiet,
+            wrap_verdict=known,
         )
 
 

@@ -55,13 +55,15 @@ class Output:
             return
         try:
             with open(self._draft or self._path, "w", encoding="utf-8") as file:
-                file.write(text)
+                file.write(readable(text))
             if self._draft is not None:
                 os.chmod(self._draft, self._mode())
                 os.replace(self._draft, self._path)
                 self._draft = None
         except OSError as error:
-            raise UsageError(f"cannot write {self._said}: {error.strerror}") from None
+            raise UsageError(
+                f"cannot write {self._said}: {error.strerror}", hint="Name a file on another disk, or make room."
+            ) from None
 
     def _is_device(self) -> bool:
         """Whether it is something that must not be replaced, such as /dev/stdout or a named pipe."""
@@ -94,4 +96,9 @@ def to_stdout(text: str) -> None:
 def encodable(text: str, stream: TextIO) -> str:
     """Return the text with a question mark for each character that the stream cannot encode."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    return text.encode(encoding, "replace").decode(encoding)
+    return readable(text).encode(encoding, "replace").decode(encoding)
+
+
+def readable(text: str) -> str:
+    """Return the text with the names of files as UTF-8: where Python's own encoding is another, it keeps bare bytes."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

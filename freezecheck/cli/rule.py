@@ -55,7 +55,7 @@ def matching(start: str) -> list[Rule]:
 def unknown(code: str) -> str:
     """Say that no rule's code begins so, and name the nearest."""
     from ..discover import rules
-    from ..spec_mistakes import nearest
+    from ..spec.mistakes import nearest
 
     words = [word for one in rules() for word in (one.code, one.name)]
     near = nearest(code.upper(), words) or nearest(code.lower(), words)

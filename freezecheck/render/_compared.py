@@ -15,7 +15,7 @@ _MOST = 12
 """So many tensors are described one by one; -v describes all."""
 _MOST_RANGES = 6
 _NAME = 60
-"""Columns for a layer's name, at most, unless --all is given."""
+"""Columns for a layer's name, unless --all is given; the other columns of the table take about as many."""
 
 Cells = tuple[list[str], list[list[str]], list[str]]
 """Heads, rows and the row of totals."""
@@ -54,7 +54,7 @@ class _Sum:
         color = "red" if self.wrong else COLOR_OF["trainable" if self.changed else "frozen"]
         said = self.expected[0] if len(self.expected) == 1 else "mixed"
         return [
-            name if style.all else shortened(name, _NAME),
+            name if style.all else shortened(name, max(style.width - _NAME, _NAME)),
             *([said if name != "total" else ""] if judged else []),
             paint(changed, color, style.color),
             "" if not self.changed or self.largest is None else f"{self.largest:.3g}",
@@ -66,7 +66,7 @@ def change_cells(report: Report, style: Style) -> Cells:
     """Return the table: for every layer how many of its tensors changed, and by how much."""
     case = report.case
     wrong = frozenset(n for f in report.findings if f.severity is not Severity.NOTE for n in f.tensors)
-    depth = style.depth or _depth(case)
+    depth = style.depth or _depth(case, everything=style.all)
     sums: dict[str, _Sum] = {}
     total = _Sum()
     for fact in case.facts:
@@ -83,9 +83,11 @@ def _row(fact: Facts, depth: int) -> str:
     return ".".join(parts[: min(depth, len(parts) - 1)]) or "(model) itself"
 
 
-def _depth(case: Case) -> int:
-    """The deepest at which the table fits a screen."""
+def _depth(case: Case, *, everything: bool) -> int:
+    """The deepest at which the table fits a screen, or the deepest of all."""
     deepest = max((fact.name.count(".") for fact in case.facts), default=1)
+    if everything:
+        return max(deepest, 1)
     fitting = (d for d in range(deepest, 1, -1) if len({_row(fact, d) for fact in case.facts}) <= SCREEN)
     return next(fitting, 1)
 
@@ -95,7 +97,7 @@ def change_lines(case: Case, style: Style) -> list[str]:
     told = [line for fact in case.facts if (line := _told(fact))]
     shown = told if style.verbose or len(told) <= _MOST else told[: _MOST - 1]
     if len(shown) < len(told):
-        shown = [*shown, f"and {len(told) - len(shown):,} more tensors like these; -v shows all"]
+        shown = [*shown, f"and {len(told) - len(shown):,} more tensors like these; {style.ask('verbose')} shows all"]
     return [printable(line) for line in [*shown, *_alone(case, style)]]
 
 

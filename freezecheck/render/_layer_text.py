@@ -26,9 +26,11 @@ LayerCells = tuple[list[str], list[list[str]], list[str]]
 
 
 def depth_to_show(case: Case, table: LayerTable, style: Style) -> int:
-    """Return the depth the user asked for, else the deepest whose table fits a screen."""
+    """Return the depth the user asked for, else the deepest that fits a screen; with `all`, the deepest there is."""
     if style.depth is not None:
         return style.depth
+    if style.all:
+        return table.deepest
     room = max(style.width, _COMFORT)
 
     def fits(rows: Sequence[Row]) -> bool:
@@ -131,7 +133,7 @@ def _shorten(lines: Sequence[dict[str, str]], head: str, width: int) -> None:
         line[head] = shortened(line[head], width)
 
 
-def layer_notes(case: Case, rows: Sequence[Row], hidden: int) -> list[str]:
+def layer_notes(case: Case, rows: Sequence[Row], hidden: int, style: Style) -> list[str]:
     """Say below the table what its marks mean and what it does not show."""
     notes = []
     if any(row.wrong for row in rows):
@@ -145,9 +147,9 @@ def layer_notes(case: Case, rows: Sequence[Row], hidden: int) -> list[str]:
     if any(row.saved is not None for row in rows):
         notes.append("kept: the activations that one forward keeps for the backward pass")
     if any(row.times > 1 for row in rows):
-        notes.append("×N: N equal layers in one row, their counts summed; --all opens them")
+        notes.append(f"×N: N equal layers in one row, their counts summed; {style.ask('all')} opens them")
     if hidden:
-        notes.append(f"{count(hidden, 'layer')} without parameters or buffers left out; --all shows them")
+        notes.append(f"{count(hidden, 'layer')} without parameters or buffers left out; {style.ask('all')} shows them")
     return notes + [printable(line) for line in ties(case)]
 
 

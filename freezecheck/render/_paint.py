@@ -16,6 +16,8 @@ COLOR_OF = {
     "ok": "green",
 }
 """The colour that stands for a state, a severity or the verdict."""
+LEAST_WIDTH = 40
+"""Columns that a text is wrapped to at least, however narrow the terminal."""
 
 
 def paint(text: str, color: str | None, on: bool) -> str:

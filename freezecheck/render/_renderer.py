@@ -25,6 +25,16 @@ class Style:
     """Open what is collapsed, show layers without tensors, shorten no name."""
     verbose: bool = False
     quiet: bool = False
+    in_python: bool = False
+    """Read by a caller of the Python functions, who has no command line."""
+    wrap_verdict: bool = False
+    """Wrap the verdict too, for a screen; elsewhere it stays one line, the last, for `tail -1` and grep."""
+
+    def ask(self, option: str) -> str:
+        """How the reader asks for more of `verbose` or `all`: `-v`, `--all`, in Python `.render(all=True)`."""
+        if self.in_python:
+            return f".render({option}=True)"
+        return "-v" if option == "verbose" else f"--{option}"
 
 
 def _one_after_another(texts: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -53,6 +54,11 @@ def listed(names: Sequence[str], most: int = 3) -> str:
 def titled(finding: Finding) -> str:
     """Return `FZ201 no-gradient`, with the phase where there is one."""
     return f"{finding.code} {finding.name}" + (f" (phase {finding.phase})" if finding.phase else "")
+
+
+def subject(finding: Finding, most: int = 3) -> str:
+    """Return what a finding is about, for one line: its tensors; where it has none, its message's first clause."""
+    return listed(finding.tensors, most) or re.split(r"[.:](?:\s|$)", finding.message, maxsplit=1)[0]
 
 
 def full_text(finding: Finding) -> str:

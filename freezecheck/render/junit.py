@@ -131,7 +131,8 @@ def _document(suites: Sequence[_Element]) -> str:
 
 def _joined(texts: Sequence[str]) -> str:
     """One document with the suites of all."""
-    return _document([suite for text in texts for suite in ElementTree.fromstring(text.encode())])
+    documents = [ElementTree.fromstring(text.encode(errors="surrogateescape")) for text in texts]
+    return _document([suite for document in documents for suite in document])
 
 
 RENDERER = Renderer("junit", _render, EVERY_COMMAND, error=_error, join=_joined)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import tomllib
 from collections.abc import Iterator, Sequence
 from html import escape
 
@@ -63,8 +65,19 @@ def _finding(finding: Finding, style: Style) -> str:
         if place.text:
             lines.append(fenced(place.text, "python" if place.file.endswith(".py") else "toml"))
     if finding.fix:
-        lines.append(f"fix:\n{fenced(finding.fix)}")
+        lines.append(f"fix:\n{fenced(finding.fix)}" if _is_code(finding.fix) else f"fix: {escaped(finding.fix)}")
     return "\n\n".join(lines)
+
+
+def _is_code(fix: str) -> bool:
+    """Whether a fix is nothing but lines of Python or of a spec; most are prose around some."""
+    for parse in (ast.parse, tomllib.loads):
+        try:
+            parse(fix)
+        except (ValueError, SyntaxError):
+            continue
+        return True
+    return False
 
 
 def _named(names: Sequence[str], most: int) -> str:
@@ -81,12 +94,12 @@ def _layers(report: Report, style: Style) -> Iterator[str]:
     rows = table.rows(depth)
     if rows:
         yield _table(*layer_cells(report.case, rows, wide), code_columns=2)
-        yield "\n".join(f"- {escaped(note)}" for note in layer_notes(report.case, rows, table.hidden(depth)))
+        yield "\n".join(f"- {escaped(note)}" for note in layer_notes(report.case, rows, table.hidden(depth), style))
     yield f"{escaped(tensor_line(report.case))}  \n{escaped(trainable_line(report.case))}"
 
 
 def _changes(report: Report, style: Style) -> Iterator[str]:
-    yield _table(*change_cells(report, Style(width=_WIDE, depth=style.depth, all=True)), code_columns=1)
+    yield _table(*change_cells(report, Style(width=_WIDE, depth=style.depth, all=style.all)), code_columns=1)
     yield "\n".join(f"- {escaped(line)}" for line in change_lines(report.case, style))
 
 

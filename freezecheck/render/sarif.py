@@ -92,7 +92,9 @@ def _fingerprint(finding: Finding) -> str:
     """Return what stays the same when lines are added above: the rule, the line's text, else the first tensor."""
     place = finding.location
     what = (place.file, place.function or "", place.text) if place else finding.tensors[:1]
-    return sha256("\0".join((finding.code, finding.phase or "", *what)).encode()).hexdigest()[:32]
+    return sha256("\0".join((finding.code, finding.phase or "", *what)).encode(errors="surrogateescape")).hexdigest()[
+        :32
+    ]
 
 
 def _notification(level: str, text: str, place: Location | None = None) -> dict[str, Json]:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ..records import Conditions, Finding, Json, Location, Report, Severity
 from ._compared import change_cells, change_lines
 from ._layer_text import depth_to_show, layer_cells, layer_notes, tensor_line
 from ._layers import LayerTable
-from ._paint import COLOR_OF, paint, printable, wrapped
+from ._paint import COLOR_OF, LEAST_WIDTH, paint, printable, wrapped
 from ._renderer import EVERY_COMMAND, Renderer, Style
-from ._words import by_severity, comparison_notes, count, listed, skipped_lines, trainable_line, verdict
+from ._words import (
+    by_severity,
+    comparison_notes,
+    count,
+    listed,
+    skipped_lines,
+    subject,
+    titled,
+    trainable_line,
+    verdict,
+)
 
 _LEFT = frozenset({"layer", "type", "expected", "actual", "state", "held by", "mode"})
-_LEAST_WIDTH = 40
 
 
 def render(report: Report, style: Style) -> str:
@@ -84,7 +93,7 @@ def _layer_block(report: Report, style: Style) -> str:
     if not rows:
         return head
     heads, cells, total = layer_cells(report.case, rows, style)
-    notes = (_wrapped(note, style, "") for note in layer_notes(report.case, rows, table.hidden(depth)))
+    notes = (_wrapped(note, style, "") for note in layer_notes(report.case, rows, table.hidden(depth), style))
     return "\n".join([head, "", *_drawn(heads, cells, total), *notes])
 
 
@@ -96,23 +105,31 @@ def _findings(report: Report, style: Style) -> Iterable[str]:
     if style.verbose:
         yield from (_finding(finding, style) for finding in notes)
     elif notes:
-        lines = [f"{_head(note, style)}: {printable(listed(note.tensors, 1))}".rstrip(": ") for note in notes]
-        yield "\n".join([*lines, f"  (-v explains {'it' if len(notes) == 1 else 'them'})"])
+        lines = [_painted(_wrapped(_brief(note, 1), style, ""), note, style) for note in notes]
+        yield "\n".join([*lines, f"  ({style.ask('verbose')} explains {'it' if len(notes) == 1 else 'them'})"])
 
 
 def _grave_in_brief(report: Report, style: Style) -> list[str]:
     grave = [f for f in report.findings if f.severity.rank >= report.fail_on.rank]
-    return [f"{_head(f, style)}: {printable(listed(f.tensors))}".rstrip(": ") for f in grave]
+    return [_painted(_brief(finding, 3), finding, style) for finding in grave]
 
 
-def _head(finding: Finding, style: Style) -> str:
-    severity = finding.severity.value
-    phase = f" (phase {finding.phase})" if finding.phase else ""
-    return f"{paint(severity, COLOR_OF[severity], style.color)} {finding.code} {finding.name}{phase}"
+def _brief(finding: Finding, most: int) -> str:
+    return f"{_head(finding)}: {printable(subject(finding, most))}"
+
+
+def _head(finding: Finding) -> str:
+    return f"{finding.severity.value} {titled(finding)}"
+
+
+def _painted(text: str, finding: Finding, style: Style) -> str:
+    """Colour the severity, with which a finding's text begins."""
+    word = finding.severity.value
+    return paint(word, COLOR_OF[word], style.color) + text.removeprefix(word)
 
 
 def _finding(finding: Finding, style: Style) -> str:
-    lines = [_head(finding, style)]
+    lines = [_painted(_head(finding), finding, style)]
     if finding.tensors:
         named = listed(finding.tensors, len(finding.tensors) if style.verbose else 3)
         tally = f" ({count(len(finding.tensors), 'tensor')})" if len(finding.tensors) > 1 else ""
@@ -146,6 +163,10 @@ def _evidence(items: Iterable[tuple[str, Json]]) -> str:
 def _value(value: Json) -> str:
     if isinstance(value, float):
         return f"{value:.3g}"
+    if isinstance(value, Mapping):
+        if {"file", "line"} <= value.keys():
+            return f"{value['file']}:{value['line']}"
+        return f"({_evidence(value.items())})"
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "[" + ", ".join(_value(item) for item in value) + "]"
     return str(value)
@@ -175,11 +196,14 @@ def _conditions(conditions: Conditions, style: Style) -> str:
 
 
 def _verdict(report: Report, style: Style) -> str:
-    return paint(verdict(report), COLOR_OF["ok" if report.ok else "error"], style.color)
+    color, said = COLOR_OF["ok" if report.ok else "error"], verdict(report)
+    if style.quiet or not style.wrap_verdict:
+        return paint(said, color, style.color)
+    return "\n".join(paint(line, color, style.color) for line in _wrapped(said, style, "").splitlines())
 
 
 def _wrapped(text: str, style: Style, indent: str = "  ", then: str = "  ") -> str:
-    return wrapped(text, max(style.width, _LEAST_WIDTH), indent, then)
+    return wrapped(text, max(style.width, LEAST_WIDTH), indent, then)
 
 
 RENDERER = Renderer("text", render, EVERY_COMMAND)

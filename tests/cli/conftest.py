@@ -36,6 +36,7 @@ class Fakes:
 def fakes(monkeypatch, tmp_path) -> Fakes:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.delenv("COLUMNS", raising=False)
     (tmp_path / "train.py").write_text("")
     fakes = Fakes()
     loading, check = types.ModuleType("freezecheck.loading"), types.ModuleType("freezecheck.check")

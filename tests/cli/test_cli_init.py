@@ -63,3 +63,20 @@ class TestInit:
         monkeypatch.setattr(sys.modules["freezecheck.loading"], "load", fail)
         assert run("init", "train.py").exit_code == 2
         assert [path.name for path in tmp_path.iterdir()] == ["train.py"]
+
+    @pytest.mark.parametrize("table", ['trainable = ["fc"]', "trainable = 3"])
+    def test_it_refuses_to_hide_the_table_of_a_pyproject(self, drafts, tmp_path, table):
+        """A freezecheck.toml would be taken in its place without a word; where it would not, nothing is refused."""
+        (tmp_path / "pyproject.toml").write_text(f"[tool.freezecheck]\n{table}\n")
+        result = run("init", "train.py")
+        assert (result.exit_code, drafts.loaded) == (2, [])
+        assert "pyproject.toml has a spec, [tool.freezecheck]" in result.stderr
+        assert not (tmp_path / "freezecheck.toml").exists()
+        for words in (("--output", "-"), ("--output", "other.toml"), ("--force",)):
+            assert run("init", "train.py", *words).exit_code == 0
+
+    @pytest.mark.parametrize("text", ["[tool.ruff]\n", "[tool", ""])
+    def test_a_pyproject_without_the_table_hides_nothing(self, drafts, tmp_path, text):
+        """Neither one of other tools nor one that cannot be read."""
+        (tmp_path / "pyproject.toml").write_text(text)
+        assert run("init", "train.py").exit_code == 0

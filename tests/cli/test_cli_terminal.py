@@ -13,6 +13,9 @@ from freezecheck.cli import progress as module
 from freezecheck.cli.options import Options
 from freezecheck.cli.progress import progress, say
 from freezecheck.discover import renderers, rules
+from freezecheck.errors import ProbeError
+from tests.cli.runner import run
+from tests.render.golden import failed
 
 
 class Terminal(io.StringIO):
@@ -69,10 +72,14 @@ class TestProgress:
         """Each drawing replaces the last, and the line is empty at the end, also when the check raised."""
         stderr = Terminal(encoding=encoding)
         monkeypatch.setattr(sys, "stderr", stderr)
-        with pytest.raises(ZeroDivisionError), progress(Options()):
+
+        def check():
             say("training step 2 of at most 3")
             assert stderr.drawn.wait(60)
             raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError), progress(Options()):
+            check()
         assert "training step 2 of at most 3" in stderr.getvalue()
         assert stderr.getvalue().endswith("\r\x1b[K")
 
@@ -129,3 +136,33 @@ class TestCompletion:
     def test_commands_are_offered(self):
         """The group's own names."""
         assert {"report", "verify", "init", "rule"} <= set(completed(""))
+
+
+class TestWidth:
+    """How wide the reader's terminal is."""
+
+    def test_a_pipe_gets_a_width_of_its_own_and_the_verdict_in_one_line(self, fakes):
+        """Nobody says how wide it is, and `tail -1` is to find the verdict."""
+        lines = run("verify", "train.py").stdout.splitlines()
+        assert lines[-1].startswith("freezecheck: ok")
+        assert max(map(len, lines[:-1])) > 80
+
+    def test_columns_are_heeded(self, fakes, monkeypatch):
+        """As the shell and other programs have it, for a pipe too."""
+        monkeypatch.setenv("COLUMNS", "60")
+        fakes.answers = [failed()]
+        stdout = run("verify", "train.py").stdout
+        assert "freezecheck: 1 error" in stdout
+        assert max(map(len, stdout.splitlines())) <= 60
+
+    def test_an_error_is_wrapped_and_the_users_lines_are_not(self, fakes, monkeypatch):
+        """Its message and hint; a traceback's lines are the user's own."""
+        line = f"    x = {'very_long_name + ' * 6}1"
+        error = ProbeError("word " * 30, hint="hint " * 30, frames=["  train.py:3 in f", line])
+        fakes.answers = [error, error]
+        assert len(run("verify", "train.py").stderr.splitlines()[1]) > 100
+        monkeypatch.setenv("COLUMNS", "60")
+        lines = run("verify", "train.py").stderr.splitlines()
+        assert line in lines
+        assert all(len(one) <= 60 for one in lines if one != line)
+        assert sum("hint" in one for one in lines) > 1

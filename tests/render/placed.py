@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from freezecheck.match import match
 from freezecheck.records import Finding, Report, Severity
 from freezecheck.spec import Spec
+from freezecheck.spec.match import match
 from tests.handmade import model
 from tests.render.samples import DRIFT, verified
 

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from freezecheck.errors import TargetError
-from freezecheck.records import Location, Severity, Skipped
+from freezecheck.records import Layer, LayerFacts, Location, Severity, Skipped
 from freezecheck.render._renderer import Style
 from freezecheck.render.github import RENDERER
 from tests.render.golden import failed
-from tests.render.placed import EVERYWHERE, checkout, everywhere
+from tests.render.placed import EVERYWHERE, checkout, everywhere, finding, placed
 from tests.render.samples import DRIFT, verified
 
 __all__ = ["checkout"]
@@ -108,3 +108,24 @@ def test_whatever_a_name_holds_it_is_read_back(message, tensor, phase):
     assert properties["title"] == "FZ501 frozen-buffer-moved" + (f" (phase {phase})" if phase else "")
     assert said.startswith(f"{tensor}\n{message}\n")
     assert text.count("\n::") == 0
+
+
+def test_without_a_line_of_its_own_a_finding_is_shown_where_the_model_is_defined(checkout):
+    """The nearest class of the user's around its tensors or layers, else the line that makes the model."""
+    layers = [
+        LayerFacts(Layer("", "Net", defined_at=Location("net.py", 9))),
+        LayerFacts(Layer("block", "Block", defined_at=Location("net.py", 4))),
+        LayerFacts(Layer("block.fc", "Linear")),
+    ]
+    found = [
+        finding("FZ105", "block.layers.0.weight"),
+        finding("FZ503", evidence={"layers": ["block.fc"]}),
+        finding("FZ206"),
+        finding("FZ201", "head.weight"),
+    ]
+    report = placed(*found, spec=False, made_at=Location("net.py", 20))
+    with_classes = replace(report, case=replace(report.case, layers=tuple(layers)))
+    lines = [properties["line"] for _, properties, _ in read(rendered(with_classes))]
+    assert sorted(lines) == ["4", "4", "9", "9"]
+    without = replace(report, case=replace(report.case, layers=()))
+    assert {properties["line"] for _, properties, _ in read(rendered(without))} == {"20"}

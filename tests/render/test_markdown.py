@@ -129,3 +129,13 @@ def test_several_reports_stand_one_below_the_other():
     """With an empty line between them, or the second heading would be text."""
     text = RENDERER.join([rendered(failed()), rendered(replace(verified(), spec="b.toml"))])
     assert [one[0] for one in shown(text) if one.startswith(("✅", "❌"))] == ["❌", "✅"]
+
+
+def test_a_fix_in_words_is_prose_and_a_line_of_code_is_code():
+    """Only what Python or TOML can read stands in a block."""
+    prose = 'model.bn.eval() after every model.train(); in the spec `eval = ["bn"]` if the loop does that already'
+    text = rendered(verified([replace(DRIFT, fix=prose, location=None)]))
+    assert not fences(text)
+    assert "fix: model.bn.eval() after every model.train(); in the spec " in "\n".join(shown(text))
+    for line in ("model.bn.eval()  # after every model.train()", 'eval = ["bn"]'):
+        assert ("", line) in fences(rendered(verified([replace(DRIFT, fix=line)])))

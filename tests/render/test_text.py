@@ -196,3 +196,51 @@ class TestVerdict:
         assert self.last(report) == "freezecheck: 1 error — train.py does not train what the spec says"
         flags = replace(report, case=replace(report.case, plan=replace(report.case.plan, from_spec=False)))
         assert self.last(flags) == "freezecheck: 1 error — train.py does not train what its requires_grad flags say"
+
+
+def test_all_shows_what_its_hints_promise():
+    """Every layer has its row at the deepest depth, and no hint says that --all would show more."""
+    case = bert().case()
+    shown = text(reported(bert(), "x"), all=True)
+    names = {line.partition(" ")[0] for line in shown.splitlines()}
+    children = {layer.name.rpartition(".")[0] for layer in case.layers}
+    assert {layer.name for layer in case.layers if layer.name not in children} <= names
+    assert "--all" not in shown
+
+
+def test_all_keeps_a_depth_that_was_asked_for():
+    """--all --depth 1 opens rows, not layers."""
+    assert "encoder.layer" not in text(reported(bert(), "x"), all=True, depth=1)
+
+
+def test_a_note_without_tensors_says_what_it_is_about():
+    """Its short form gives the first clause of its message."""
+    note = next(line for line in text(verified([replace(DROPOUT, tensors=())])).splitlines() if "FZ503" in line)
+    assert note.startswith("note FZ503 dropout-active-in-frozen-layer: ")
+    assert DROPOUT.message.startswith(note.partition(": ")[2])
+
+
+def test_evidence_is_told_without_pythons_brackets():
+    """A place is `file:line`, a mapping its keys and values."""
+    found = replace(DRIFT, evidence={"cuts": [{"operation": "detach", "location": {"file": "a.py", "line": 3}}]})
+    assert "seen: cuts [(operation detach, location a.py:3)]" in text(verified([found]), verbose=True)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_on_a_screen_the_verdict_is_wrapped_too(width):
+    """No line of it is wider than the terminal; elsewhere, and with --quiet, it is one line."""
+    report = verified([DRIFT], skipped=[Skipped("FZ4", "why")])
+    whole = text(report, width=width).splitlines()[-1]
+    lines = text(report, width=width, wrap_verdict=True, color=True).splitlines()
+    begin = next(n for n, line in enumerate(lines) if "freezecheck: " in line)
+    assert all(len(ANSI.sub("", line)) <= width for line in lines[begin:])
+    assert " ".join(ANSI.sub("", line).strip() for line in lines[begin:]) == whole
+    assert text(report, width=width, wrap_verdict=True, quiet=True).splitlines()[-1] == whole
+
+
+def test_in_python_no_option_of_the_command_line_is_named():
+    """Whoever prints a result asks for more by `.render(...)`."""
+    said = text(reported(bert(), "x"), in_python=True, depth=3) + text(verified([DROPOUT]), in_python=True)
+    assert ".render(all=True) opens them" in said
+    assert ".render(verbose=True) explains it" in said
+    assert not re.search(r"(?<!-)--[a-z]|\s-v\b", said)
