@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from . import discover
 from .errors import ProbeError, TargetError
 from .guard import users_code
-from .inputs import declared, of_shape
+from .inputs import declared, of_shape, said_of
 from .loaders._build import building_on, described
 from .loaders._device import move
 from .loaders._optimizer import from_function, from_table
@@ -71,6 +71,7 @@ def load(
         loss_said=loss_said,
         device=device,
         files=tuple(dict.fromkeys(parts.files)),
+        made_at=loaded.made_at,
         skipped=(*refused, *(_ignored(loaded) if optimizers is None else ())),
         extras=loaded.extras,
     )
@@ -193,7 +194,8 @@ def _loss(parts: _Parts) -> tuple[Callable[[nn.Module, Any], Tensor] | None, str
 
     @wraps(compute)
     def guarded(model: nn.Module, inputs: Any) -> Tensor:
-        with users_code(f"computing the loss, {name}(model, inputs),", ProbeError):
+        given = f"it was called with inputs = {said_of(inputs)}"
+        with users_code(f"computing the loss, {name}(model, inputs),", ProbeError, hint=given):
             loss: Tensor = compute(model, inputs)
         return loss
 

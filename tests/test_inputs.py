@@ -293,9 +293,7 @@ def test_explain_a_declared_shape():
     inputs = torch.zeros(2, 1, 32, 32)
     with pytest.raises(RuntimeError) as caught:
         model(inputs)
-    assert explain_shape_failure(model, inputs, caught.value).endswith(
-        ": mat1 and mat2 shapes cannot be multiplied (2x400 and 256x120); the model was given float32[2, 1, 32, 32]"
-    )
+    assert explain_shape_failure(model, inputs, caught.value).endswith("; the model was given float32[2, 1, 32, 32]")
     assert explain_shape_failure(model, inputs, caught.value).startswith("fc1 (Linear(256, 120)) at ")
 
 
@@ -307,6 +305,7 @@ class TestDeclared:
             ((torch.zeros(2), torch.zeros(1, dtype=torch.int64)), "float32[2], int64[1]"),
             ({"ids": torch.zeros(2, dtype=torch.bool)}, "ids: bool[2]"),
             ([torch.zeros(3, 8, 8)] * 2, "a list of 2 × float32[3, 8, 8]"),
+            ([torch.zeros(3), torch.zeros(2)], "a list of float32[3], float32[2]"),
         ],
     )
     def test_said_of(self, inputs, said):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from targets import NET, error_of, work_in_an_empty_folder, write
+from targets import NET, error_of, load, work_in_an_empty_folder, write
 
 torch.set_num_threads(1)
 
@@ -171,3 +171,42 @@ class TestCannotLoad:
         """A number is no model."""
         write("a.py", "LR = 0.1")
         assert error_of("a.py:LR").message == "a.py:LR is a float, no model"
+
+
+TRAINS = (
+    "model = Net()\nopt = torch.optim.SGD(model.parameters(), lr=0.1)\n"
+    "for _ in range({steps}):\n    model(torch.randn(2, 4)).sum().backward()\n    opt.step()\n"
+)
+
+
+class TestScripts:
+    """A file that trains while it is imported."""
+
+    def test_it_is_told_when_it_goes_on(self):
+        """Once, with the line and both ways out; the model is loaded as the script leaves it."""
+        write("gan.py", NET + TRAINS.format(steps=30))
+        with pytest.warns(UserWarning, match="importing gan.py trains: SGD makes step after step") as caught:
+            load("gan.py:model")
+        (warning,) = caught
+        source = (NET + TRAINS.format(steps=30)).splitlines()
+        assert (warning.filename, source[warning.lineno - 1].strip()) == ("gan.py", "opt.step()")
+        assert '`if __name__ == "__main__":`' in str(warning.message)
+        assert "freezecheck run gan.py" in str(warning.message)
+
+    @pytest.mark.filterwarnings("error")
+    def test_a_few_steps_are_a_set_up(self):
+        """A step or two, taken to bring about the state that is to be checked, are nobody's business."""
+        write("gan.py", NET + TRAINS.format(steps=3))
+        load("gan.py:model")
+
+    @pytest.mark.filterwarnings("error")
+    def test_a_guarded_training_is_none(self):
+        """Nor is an optimizer with its scheduler, which makes no step of its own; later steps are nobody's business."""
+        body = "".join(f"    {line}\n" for line in TRAINS.format(steps=30).splitlines())
+        scheduler = "torch.optim.lr_scheduler.StepLR(torch.optim.SGD(net.parameters(), lr=1.0), 1)"
+        write("gan.py", NET + f'net = Net()\nscheduler = {scheduler}\nif __name__ == "__main__":\n{body}')
+        load("gan.py:net")
+        model = torch.nn.Linear(1, 1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        model(torch.ones(1, 1)).sum().backward()
+        optimizer.step()

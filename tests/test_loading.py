@@ -154,7 +154,11 @@ class TestInputsAndLoss:
                 "`loss` is 'a.py:compute_los', but a.py defines no `compute_los`",
                 "did you mean compute_loss?",
             ),
-            ("a.py:LR", "`loss` is 'a.py:LR', which is a float, not a function", ""),
+            (
+                "a.py:LR",
+                "`loss` is 'a.py:LR', which is a float, not a function",
+                "name a function: it is called when it is needed",
+            ),
         ],
     )
     def test_a_reference_that_names_no_function(self, reference, message, hint):
@@ -172,3 +176,22 @@ def test_a_specs_target_is_relative_to_it():
     assert loading.target_of(spec) == "conf/a.py:model"
     assert isinstance(load(loading.target_of(spec), spec=spec).model, nn.Module)
     assert isinstance(load("a.py:model", spec=spec).model, nn.Module)
+
+
+@pytest.mark.parametrize(
+    ("target", "line"),
+    [
+        ("a.py", "def build_model():"),
+        ("a.py:build_model", "def build_model():"),
+        ("a.py:other", "other = Net()"),
+        ("a.py:Net", "class Net(nn.Module):"),
+        ("a:other", "other = Net()"),
+    ],
+)
+def test_where_the_model_is_made(target, line):
+    """The line of the factory, of the instance, or of the class that the target names."""
+    source = NET + "def build_model():\n    return Net()\nother = Net()\n"
+    write("a.py", source)
+    place = load(target).made_at
+    assert place is not None
+    assert (place.file, source.splitlines()[place.line - 1]) == ("a.py", line)

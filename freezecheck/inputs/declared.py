@@ -68,7 +68,7 @@ def name_of(dtype: torch.dtype) -> str:
 
 
 def said_of(inputs: Any) -> str:
-    """Say what inputs are: `float32[2, 3, 224, 224]`; several one after another, a list by its first element."""
+    """Say what inputs are: `float32[2, 3, 224, 224]`; several one after another, equal ones of a list once."""
     if isinstance(inputs, Tensor):
         return f"{name_of(inputs.dtype)}{list(inputs.shape)}"
     if isinstance(inputs, Mapping):
@@ -76,5 +76,6 @@ def said_of(inputs: Any) -> str:
     if isinstance(inputs, tuple):
         return ", ".join(said_of(value) for value in inputs)
     if isinstance(inputs, list) and inputs:
-        return f"a list of {len(inputs)} × {said_of(inputs[0])}"
+        said = [said_of(value) for value in inputs]
+        return f"a list of {f'{len(said)} × {said[0]}' if len(set(said)) == 1 else ', '.join(said)}"
     return "None" if inputs is None else type(inputs).__name__

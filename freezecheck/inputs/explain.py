@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +14,10 @@ from torch import nn
 from ..guard import said
 from ..places import raised_at
 from .declared import said_of
+from .signature import parameters_of
 
 _LONGEST_WORDS = 160
+_NO_LIST = re.compile(r"not list\b|got \(list\b|'list' object has no attribute")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +35,14 @@ class Refusal:
     where: str = ""
     """The user's line that called, such as `model.py:14`."""
 
-    def __str__(self) -> str:
+    @property
+    def place(self) -> str:
+        """The layer, and where the user's code called it: `fc (Linear(400, 120)) at model.py:14`."""
         layer = f"{self.layer} ({self.type})" if self.layer else f"the forward of {self.type}"
-        return f"{layer}{f' at {self.where}' if self.where else ''}: {self.words}"
+        return layer + (f" at {self.where}" if self.where else "")
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.words}"
 
 
 def refusal(model: nn.Module, inputs: Any, exception: BaseException) -> Refusal:
@@ -51,9 +60,30 @@ def refusal(model: nn.Module, inputs: Any, exception: BaseException) -> Refusal:
 
 
 def explain_shape_failure(model: nn.Module, inputs: Any, exception: BaseException) -> str:
-    """Return a sentence that says which module refused which inputs, with the exception's own words."""
+    """Return a clause that says which module refused, and what the model was given; not the exception's own words."""
     refused = refusal(model, inputs, exception)
-    return f"{refused}; the model was given {refused.given}"
+    return f"{refused.place}; the model was given {refused.given}"
+
+
+def misfit(model: nn.Module, inputs: Any, exception: BaseException) -> str:
+    """Say how a batch goes into a forward that has no such arguments, a tuple by position, a dict by name; else ``."""
+    takes = f"it is forward({', '.join(parameters_of(model))})"
+    if isinstance(inputs, list) and _NO_LIST.search(str(exception)):
+        return f"a list is one argument, a tuple goes by position, and {takes}"
+    try:
+        signature = inspect.signature(model.forward)
+        if isinstance(inputs, Mapping):
+            signature.bind(**inputs)
+        else:
+            signature.bind(*(inputs if isinstance(inputs, tuple) else (inputs,)))
+    except TypeError:
+        if isinstance(inputs, Mapping):
+            return f"a dict goes by name, here as {', '.join(f'{key}=' for key in inputs)}, and {takes}"
+        if isinstance(inputs, tuple):
+            return f"a tuple goes by position, here as {len(inputs)} arguments, and {takes}"
+    except ValueError:
+        pass  # a forward without a Python signature
+    return ""
 
 
 def _with_sizes(module: nn.Module) -> str:

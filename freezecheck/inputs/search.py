@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ProbeError
+from ..subject import Asking
 from .candidates import BATCH, Family, families
 from .declared import Declared, said_of
 from .explain import Refusal
@@ -20,11 +21,6 @@ from .found import Found
 from .signature import parameters_of
 from .trial import Trials, keeps_batch
 
-HINT = (
-    "give the shape: --input-shape 2,3,224,224, or inputs = { shape = [2, 3, 224, 224] } in the spec, "
-    "or define example_inputs() beside the model"
-)
-_OTHER_HINT = "forward wants something other than tensors: define example_inputs() beside the model, which returns it"
 _NO_TENSOR = re.compile(r"'Tensor' object has no attribute|invalid data type 'str'|indices must be integers")
 _FEATURES = re.compile(r"\(\d+x(\d+) and (\d+)x\d+\)|got \[\d+, (\d+)\] X \[(\d+), \d+\]")
 """What torch says, on the CPU and on the meta device, when a Linear is given another number of features."""
@@ -37,7 +33,7 @@ _MOST_SHOWN = 4
 _ID_NAMES = ("id", "ids", "idx", "token", "tokens", "tok")
 
 
-def search(model: nn.Module, trials: Trials) -> Found:
+def search(model: nn.Module, trials: Trials, asking: Asking) -> Found:
     """Return inputs that the model's forward took. Raises ProbeError that shows what was tried and who refused it."""
     names = _wanted(model)
     if names is None:
@@ -51,7 +47,7 @@ def search(model: nn.Module, trials: Trials) -> Found:
                 return found
             weak = weak or found
     if weak is None:
-        raise _failure(model, names or ["x"], trials.refused)
+        raise _failure(model, names or ["x"], trials.refused, asking)
     return weak
 
 
@@ -130,11 +126,13 @@ def _excess(words: str) -> int | None:
     return None
 
 
-def _failure(model: nn.Module, names: list[str], refused: list[Refusal]) -> ProbeError:
+def _failure(model: nn.Module, names: list[str], refused: list[Refusal], asking: Asking) -> ProbeError:
     what = f"no example inputs were found for {type(model).__name__}: forward({', '.join(names)})"
     if not refused:
-        return ProbeError(f"{what} has no layer that says what it takes", hint=HINT)
-    hint = _OTHER_HINT if any(_NO_TENSOR.search(refusal.words) for refusal in refused) else HINT
+        return ProbeError(f"{what} has no layer that says what it takes", hint=asking.shape)
+    hint = asking.shape
+    if any(_NO_TENSOR.search(refusal.words) for refusal in refused):
+        hint = f"forward wants something other than tensors: {asking.other}"
     lines = [f"  {refusal.given}\n    refused by {refusal}" for refusal in _telling(refused)]
     return ProbeError(f"{what} took none of {len(refused)} shapes, such as\n" + "\n".join(lines), hint=hint)
 

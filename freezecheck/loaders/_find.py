@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from ..errors import TargetError
+from ..places import shown
+from ..records import Location
 from ._build import accepts, build, signature_of, weights_in
 from ._lines import lines_of
 from ._nearest import listed, perhaps
@@ -37,6 +39,14 @@ def find_model(module: ModuleType, source: str, name: str | None, arguments: Map
     if instances:
         raise _several(module, source, list(instances), "modules with parameters")
     return _only_class(module, source, arguments)
+
+
+def made_at(module: ModuleType, name: str | None) -> Location | None:
+    """Return the line that defines what `find_model` finds by a name, `build_model` or `model`; None for a class."""
+    lines = lines_of(module)
+    names = [name.partition(".")[0]] if name else ["build_model", "model"]
+    line = next((lines[one] for one in names if one in lines), None)
+    return Location(shown(str(module.__file__)), line) if line else None
 
 
 def _named(module: ModuleType, source: str, name: str) -> Any:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import nn
 
+    from ..records import Location
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -21,6 +23,8 @@ class Loaded:
     """The model's file or module as the user would name it."""
     files: tuple[str, ...] = ()
     """The user's source files that were read for it, absolute."""
+    made_at: Location | None = None
+    """The line that makes the model, or begins the function that does; None where its class says more."""
     extras: Mapping[str, object] = field(default_factory=dict)
     """What helps the search for inputs: the name under which a library knows the model."""
 

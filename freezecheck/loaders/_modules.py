@@ -6,12 +6,15 @@ import importlib
 import importlib.util
 import os
 import sys
+import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
+
 from ..errors import TargetError
 from ..guard import users_code
-from ..places import kind, shown
+from ..places import kind, shown, user_location
 from ._missing import how_to_get
 
 if TYPE_CHECKING:
@@ -41,7 +44,7 @@ def import_name(name: str, folder: str | None = None) -> ModuleType:
     """Import a module by its dotted name; `folder` or the working directory is on the path. Raises TargetError."""
     _first_on_path(folder or os.getcwd())
     importlib.invalidate_caches()
-    with _imports_of(name), users_code(f"importing {name}", TargetError), _arguments(name):
+    with _importing(name, f"importing {name}", name):
         return importlib.import_module(name)
 
 
@@ -84,23 +87,18 @@ def _fresh(path: str) -> ModuleType:
     importlib.invalidate_caches()
     doing = f"importing {shown(path)}"
     if "." in name or _stem(path) == "__init__":
-        with (
-            _others_aside(name.partition(".")[0], root),
-            _imports_of(name),
-            users_code(doing, TargetError),
-            _arguments(path),
-        ):
+        with _others_aside(name.partition(".")[0], root), _importing(name, doing, path):
             return importlib.import_module(name)
     if name in sys.modules or name in sys.stdlib_module_names:
         name = _free_name(name)
-    with _imports_of(name), users_code(doing, TargetError), _arguments(path):
+    with _importing(name, doing, path):
         return _execute(name, path)
 
 
 def _execute(name: str, path: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise TargetError(f"{shown(path)} cannot be imported as Python")
+        raise TargetError(f"{shown(path)} cannot be imported as Python", hint="name a file that ends with .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -138,6 +136,48 @@ def _others_aside(package: str, root: str) -> Iterator[None]:
         yield
     finally:
         sys.modules.update(aside)
+
+
+@contextmanager
+def _importing(module: str, doing: str, argument: str) -> Iterator[None]:
+    """Run an import as the user's code. Raises TargetError when it raises; warns when it trains."""
+    with _imports_of(module), users_code(doing, TargetError), _arguments(argument), _training_told(doing):
+        yield
+
+
+_A_TRAINING = 10
+"""So many steps an import makes before it is called a training."""
+
+
+@contextmanager
+def _training_told(doing: str) -> Iterator[None]:
+    """Warn when an import goes on training: the file is a script, whose whole training runs before the check.
+
+    It is no error, and a few steps are not worth a word: some train a little on purpose before they define what is to
+    be checked.
+    """
+    steps = 0
+
+    def tell(optimizer: Optimizer, *_: object) -> None:
+        nonlocal steps
+        steps += 1
+        if steps != _A_TRAINING:
+            return
+        place = user_location(sys._getframe(1))
+        file, line = (place.file, place.line) if place else ("train.py", 0)
+        warnings.warn_explicit(
+            f"{doing} trains: {type(optimizer).__name__} makes step after step before anything is checked. Put the "
+            f'training below `if __name__ == "__main__":`, or watch the script as it is: freezecheck run {file}',
+            UserWarning,
+            file,
+            line,
+        )
+
+    handle = register_optimizer_step_pre_hook(tell)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 @contextmanager

@@ -39,7 +39,7 @@ def user_function(
         found = getattr(found, part)
     if not callable(found):
         what = f"`{key}` is {reference!r}, which is a {type(found).__name__}, not a function"
-        raise SpecError(what, location=location)
+        raise SpecError(what, hint="name a function: it is called when it is needed", location=location)
     return found, files_of(module)
 
 
@@ -48,5 +48,6 @@ def _module(path: str, folder: str, key: str, location: Location | None) -> Modu
         return import_name(path, folder)
     absolute = os.path.join(folder, path)
     if not os.path.isfile(absolute):
-        raise SpecError(f"`{key}` names a file that does not exist: {shown(absolute)}", location=location)
+        what = f"`{key}` names a file that does not exist: {shown(absolute)}"
+        raise SpecError(what, hint="a path in a spec begins at the spec's own folder", location=location)
     return import_file(absolute)

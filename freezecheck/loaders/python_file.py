@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import TargetError
 from ..places import shown
-from ._find import find_model
+from ._find import find_model, made_at
 from ._loader import Loaded, Loader
 from ._modules import files_of, import_file
 from ._nearest import nearest
@@ -37,7 +37,13 @@ def load(target: str, arguments: Mapping[str, object]) -> Loaded:
             hint=f"{path} alone finds the model, or {path}:NAME names it",
         )
     module = import_file(path)
-    return Loaded(find_model(module, shown(path), name, arguments), vars(module), shown(path), files_of(module))
+    return Loaded(
+        find_model(module, shown(path), name, arguments),
+        vars(module),
+        shown(path),
+        files_of(module),
+        made_at(module, name),
+    )
 
 
 def split(target: str) -> tuple[str, str | None]:

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from ..errors import TargetError
-from ._find import find_model
+from ._find import find_model, made_at
 from ._loader import Loaded, Loader
 from ._modules import files_of, import_name
 
@@ -30,7 +30,9 @@ def load(target: str, arguments: Mapping[str, object]) -> Loaded:
             hint="a target is model.py, model.py:NAME, package.module:NAME, torchvision:NAME or timm:NAME",
         )
     module = import_name(name)
-    return Loaded(find_model(module, name, attribute, arguments), vars(module), name, files_of(module))
+    return Loaded(
+        find_model(module, name, attribute, arguments), vars(module), name, files_of(module), made_at(module, attribute)
+    )
 
 
 LOADER = Loader("a name in a module", 40, accepts, load)
