@@ -21,6 +21,9 @@ class FreezeCheckCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
     watch begins, as the intent. Of a spec with phases the one is taken that the flags fit. On a violation FreezeError
     is raised out of `trainer.train()`; with `on_violation="warn"` it is a warning. `results` holds what was found, one
     for each watch.
+
+    A Trainer tells its callbacks nothing of an error of its own: the watch of a training that failed within the first
+    steps ends with the next one that this callback sees begin, or with the process.
     """
 
     def __init__(

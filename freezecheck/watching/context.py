@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Literal
 
+from ..arguments import given_count, given_severity, given_spec
 from ..check import Result
 from ..errors import ProbeError
-from ..records import Severity
+from ..objects import given_model, given_optimizers
 from .ranks import agreed
 from .session import Session
 from .steps import let_go
@@ -39,7 +40,7 @@ class Watch(AbstractContextManager["Watch"]):
     ) -> None:
         """`tell` is given the result before a violation is raised."""
         self._session, self._spec, self._target = session, spec, target
-        self._fail_on, self._on_violation, self._tell = Severity(fail_on), on_violation, tell
+        self._fail_on, self._on_violation, self._tell = given_severity(fail_on), on_violation, tell
         self._result: Result | None = None
         session.enough = self._judge
 
@@ -118,13 +119,13 @@ def watch(
     None takes whichever optimizers step.
 
     The training itself is not changed, and costs nothing more once the steps are seen.
-    Raises ProbeError when the block ends without a step, ValueError for another `on_violation`.
+    Raises ProbeError when the block ends without a step, TypeError or ValueError for another kind of argument.
     """
     if on_violation not in ("raise", "warn", "ignore"):
         raise ValueError(f'on_violation is "raise", "warn" or "ignore", not {on_violation!r}')
+    spec = given_spec(spec)
     stage = spec.phases[0].spec if spec and spec.phases else spec
-    session = Session(stage, steps=steps, model=model)
-    if optimizer is not None:
-        for one in optimizer if isinstance(optimizer, (list, tuple)) else [optimizer]:
-            session.take(one)
+    session = Session(stage, steps=given_count("steps", steps), model=given_model(model))
+    for one in [] if optimizer is None else given_optimizers(optimizer):
+        session.take(one)
     return Watch(session, spec, type(model).__name__, on_violation, fail_on=fail_on)

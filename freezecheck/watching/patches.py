@@ -6,11 +6,13 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol, cast
 
 import torch
 from torch import nn
 from torch.optim.optimizer import Optimizer
+
+from ..probe.replaced import replaced
 
 
 class Watcher(Protocol):
@@ -25,41 +27,71 @@ class Watcher(Protocol):
     def take(self, optimizer: Any) -> None:
         """An optimizer was given tensors."""
 
+    def compiled(self) -> None:
+        """A model or function was compiled."""
 
-_originals = (torch.autograd.backward, nn.Module.eval, Optimizer.add_param_group)
+    def close(self) -> None:
+        """Watch no more."""
+
+
 _watchers: list[Watcher] = []
-"""Who watches now. They may end in another order than they began; torch's own come back with the last."""
+"""Who watches now."""
 
 
 @contextmanager
 def patched(watcher: Watcher) -> Iterator[None]:
-    """Tell the watcher of every backward, `eval()` and new parameter group."""
+    """Tell the watcher of every backward, `eval()`, new parameter group and compiled model."""
+
+    def around_backward(backward: Any) -> Any:
+        def watched_backward(tensors: Any, *args: Any, **kwargs: Any) -> None:
+            watcher.backward(backward, tensors, args, kwargs)
+
+        return watched_backward
+
+    def around_eval(evaluate: Any) -> Any:
+        def watched_eval(module: nn.Module) -> nn.Module:
+            watcher.evaluated(module)
+            return cast("nn.Module", evaluate(module))
+
+        return watched_eval
+
+    def around_add(add: Any) -> Any:
+        def watched_add(optimizer: Optimizer, group: Any) -> None:
+            add(optimizer, group)
+            watcher.take(optimizer)
+
+        return watched_add
+
+    def around_compile(compile_: Any) -> Any:
+        def watched_compile(*args: Any, **kwargs: Any) -> Any:
+            compiled = compile_(*args, **kwargs)
+            watcher.compiled()
+            return compiled
+
+        return watched_compile
+
     _watchers.append(watcher)
-    backward, evaluate, add = torch.autograd.backward, nn.Module.eval, Optimizer.add_param_group
+    try:
+        with (
+            replaced(torch.autograd, "backward", around_backward),
+            replaced(nn.Module, "eval", around_eval),
+            replaced(Optimizer, "add_param_group", around_add),
+            replaced(torch, "compile", around_compile),
+        ):
+            yield
+    finally:
+        _watchers.remove(watcher)
 
-    def watched_backward(tensors: Any, *args: Any, **kwargs: Any) -> None:
-        watcher.backward(backward, tensors, args, kwargs)
 
-    def watched_eval(module: nn.Module) -> nn.Module:
-        watcher.evaluated(module)
-        return evaluate(module)
-
-    def watched_add(optimizer: Optimizer, group: Any) -> None:
-        add(optimizer, group)
-        watcher.take(optimizer)
-
-    torch.autograd.backward = watched_backward
-    nn.Module.eval = watched_eval  # type: ignore[method-assign, assignment]  # put back below
-    Optimizer.add_param_group = watched_add  # type: ignore[method-assign, assignment]  # put back below
+@contextmanager
+def none_left_on() -> Iterator[None]:
+    """End, when the context does, the watches that were begun in it and that nobody ended: a script has been left."""
+    before = list(_watchers)
     try:
         yield
     finally:
-        _watchers.remove(watcher)
-        if not _watchers:
-            backward, evaluate, add = _originals
-            torch.autograd.backward = backward
-            nn.Module.eval = evaluate  # type: ignore[method-assign]  # as it was
-            Optimizer.add_param_group = add  # type: ignore[method-assign]  # as it was
+        for watcher in [one for one in _watchers if one not in before]:
+            watcher.close()
 
 
 def _take_out(filters: list[Any]) -> None:
@@ -75,35 +107,33 @@ class Uncompiled:
     of the compiler is imported before the script itself does.
     """
 
+    _going: ClassVar[list[Uncompiled]] = []
+    """Who wants it so now; they may end in another order than they began."""
+    _stack: ClassVar[ExitStack] = ExitStack()
+
     def __init__(self) -> None:
         self.used = False
         """Whether anything compiled was there."""
-        self._eager = False
-        self._stack = ExitStack()
-        self._compile = torch.compile
 
     def __enter__(self) -> Uncompiled:
         if "torch._dynamo" in sys.modules:
-            self._go_eager()
-
-        def watched_compile(*args: Any, **kwargs: Any) -> Any:
-            compiled = self._compile(*args, **kwargs)
-            self.used = True
-            self._go_eager()
-            return compiled
-
-        torch.compile = watched_compile
+            self.begin()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        torch.compile = self._compile
-        self._stack.close()
+        if self in self._going:
+            self._going.remove(self)
+            if not self._going:
+                self._stack.close()
 
-    def _go_eager(self) -> None:
-        if hasattr(torch.compiler, "set_stance") and not self._eager:
-            self._eager = True
+    def begin(self) -> None:
+        """Have models run as they were written from now on."""
+        if not hasattr(torch.compiler, "set_stance") or self in self._going:
+            return
+        if not self._going:
             self._stack.enter_context(torch.compiler.set_stance("force_eager"))
             before = list(warnings.filters)
             warnings.filterwarnings("ignore", "Using `torch.compile")  # with global hooks: they are ours
             added = [entry for entry in warnings.filters if entry not in before]
             self._stack.callback(_take_out, added)
+        self._going.append(self)

@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from ..errors import SpecError
-from ..match import match
 from ..places import kind
 from ..probe.describe import describe
+from ..spec.match import match
 
 if TYPE_CHECKING:
     from ..spec import Spec

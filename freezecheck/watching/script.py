@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, NoReturn
 
 from ..errors import FreezecheckError, ProbeError, UsageError
 from ..places import shown, told_from_here
-from ..probe.trace import leave_stopped
 from .later import Later
 from .main import LeftAtOnce, as_main, execute, is_ours, leaving_seen, raised, status_of
+from .patches import none_left_on
 from .ranks import agreed
 from .session import Session
 from .stages import Stages
-from .steps import listen
+from .steps import let_go, listen
 
 if TYPE_CHECKING:
     from ..records import Report, Severity
@@ -85,11 +85,11 @@ class _Run:
         self.session = Session(self.stages.spec, steps=script.steps, enough=self._enough)
 
     def run(self) -> Report:
-        with self.session, self.hooks:
+        with none_left_on(), self.session, self.hooks:
             self._execute()
         if self.later is not None:
             self.later.close()
-        leave_stopped()
+        let_go()
         if self.failed is not None:
             raise self.failed
         if self.report is None:

@@ -23,17 +23,20 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.nn.parameter import is_lazy
 
+from ..places import user_location
+from ..probe.backward import inside_backward
 from ..probe.flow import tensors_in
 from ..probe.functions import NoneReturned, following_functions
 from ..probe.graph import leaves_and_functions
 from ..probe.trace import Trace
 from ..records import Gradient
+from .beside import Beside
 from .flags import Flags
 from .patches import Uncompiled, patched
 from .ranks import Ranks
 from .roots import meant_by, owner_of, root_of
 from .steps import let_go, listen
-from .watched import Watched, table_of
+from .watched import Watched, table_of, tensors_of
 
 if TYPE_CHECKING:
     from ..records import Finding
@@ -62,6 +65,7 @@ class Session:
         self.enough = enough
         """Called when everything was seen, after the last optimizer step; may raise."""
         self.models: list[Watched] = []
+        self.beside = Beside()
         self.optimizers: list[Any] = []
         self.stepped: set[int] = set()
         """Optimizers, by index, that made a step."""
@@ -73,6 +77,8 @@ class Session:
         self.total = 0
         """Optimizer steps, of all optimizers together."""
         self._stage: Stage = "set-up"
+        self._resume: Stage = "set-up"
+        """What goes on after a step: the backward, where the step is made by a hook inside of it."""
         self._depth = 0
         self._fresh = True
         self._traced = False
@@ -84,7 +90,9 @@ class Session:
         self._stack = ExitStack()
         self.trace = Trace(None, ())
         self._enter_stage("set-up")
+        self.trace.in_loop = True
         self.trace.on_flag = lambda tensor, value: self.flags.note(tensor, value, sys._getframe(2))
+        self.trace.on_clear = self._cleared
 
     # ------------------------------------------------------------ on and off
 
@@ -131,17 +139,29 @@ class Session:
         """Know that somebody put a module in eval mode."""
         self.put_in_eval.add(module)
 
+    def compiled(self) -> None:
+        """Know that something was compiled, and have it run as it was written while this watches."""
+        if not self.done:
+            self.uncompiled.used = True
+            self.uncompiled.begin()
+
     # ------------------------------------------------------------ models
 
     def _forward_begins(self, module: nn.Module, args: Any) -> None:
         if self._elsewhere:
             return
         self._depth += 1
+        self.trace.in_loop = False
         if self._depth > 1 or self._stage not in ("set-up", "forward"):
             return
         with torch._C.DisableTorchFunction():
             if not torch.is_grad_enabled():  # a validation, a teacher, or the frozen half of a step
                 self._wake()
+                known = next((one for one in self.models if one.holds(module)), None)
+                if known is not None:
+                    known.forward_without_gradients(module)
+                elif self._only is None and self.total:
+                    self.beside.forward_begins(module, sys._getframe(1), self.models)
                 return
             watched = self._watched(module, sys._getframe(1))
             if watched is None:
@@ -163,6 +183,7 @@ class Session:
     def _forward_ends(self, _module: nn.Module, _args: Any, _output: Any) -> None:
         if not self._elsewhere:
             self._depth = max(0, self._depth - 1)
+            self.trace.in_loop = self._depth == 0
 
     def _watched(self, module: nn.Module, frame: Any) -> Watched | None:
         if id(module) in self._roots:
@@ -207,22 +228,33 @@ class Session:
         stage = self._stage
         self._enter_stage("backward")
         try:
-            backward(tensors, *args, **kwargs)
+            with inside_backward(self.trace):
+                backward(tensors, *args, **kwargs)
         finally:
             self._enter_stage(stage)
         with torch._C.DisableTorchFunction():
             self._note(losses, walked, watching)
+            for one in self.models:
+                one.backward_ends()
 
     def _note(self, losses: Sequence[torch.Tensor], walked: Any, watching: NoneReturned) -> None:
         returned = watching.cuts()
         watching.close()
         known = {id(t) for t in self.trace.made} | {i for one in self.models for i in one.owned}
-        taken = {id(t) for o in self.optimizers for g in o.param_groups for t in g["params"]}
+        taken = {id(t) for optimizer in self.optimizers for t in tensors_of(optimizer)}
         for loss, (leaves, _) in zip(losses, walked, strict=True):
             for one in self.models:
                 one.traced = one.traced and self._traced
                 one.evidence.note_leaves(leaves, known, taken)
                 one.evidence.note_backward(self.trace, loss, returned, leaves, final=False)
+
+    def _cleared(self, tensor: torch.Tensor) -> None:
+        """Note a gradient that is taken away before a step has used it."""
+        if self._stage != "forward" or self._elsewhere:
+            return
+        for one in self.models:
+            if one.awaits(tensor):
+                one.cleared(tensor, user_location(sys._getframe(2)))
 
     def _compare_ranks(self) -> None:
         """Ask the other ranks of a distributed training, before this backward waits for them for ever."""
@@ -279,7 +311,7 @@ class Session:
         with torch._C.DisableTorchFunction():
             if not any(one is optimizer for one in self.optimizers):
                 self.take(optimizer)
-            tensors = [t for group in optimizer.param_groups for t in group["params"]]
+            tensors = tensors_of(optimizer)
             if self._only is None and not any(one.owns(tensors) for one in self.models):
                 found = owner_of(tensors, sys._getframe(1))
                 if found is not None:
@@ -287,12 +319,14 @@ class Session:
             owned = {key for one in self.models for key in one.owned}
             for one in self.models:
                 one.step_begins(self._index(optimizer), self.optimizers, owned)
+        self._resume = "backward" if self._stage == "backward" else "forward" if self._traced else "set-up"
         self._enter_stage("step")
 
     def _step_ends(self, optimizer: Any) -> None:
         if self._elsewhere:
             return
-        self._enter_stage("forward" if self._traced else "set-up")
+        if self._stage == "step":
+            self._enter_stage(self._resume)
         self._fresh = True
         if _overflowed(optimizer):
             return
@@ -316,23 +350,26 @@ class Session:
             return True
         counts: list[int] = []
         for index, optimizer in enumerate(self.optimizers):
-            tensors = [t for group in optimizer.param_groups for t in group["params"]]
+            tensors = tensors_of(optimizer)
             if index in self.stepped or any(tensor.requires_grad for tensor in tensors):
                 counts += [one.steps.get(index, 0) for one in self.models if one.owns(tensors)]
+                counts += [0 for _ in self.beside.owners(tensors, self.models)]  # has yet to run with gradients
         if not counts:  # the optimizers hold nothing of any model
             return self.total >= self.wanted * max(1, len(self.stepped))
         return min(counts) >= self.wanted
 
     def trained(self, one: Watched) -> bool:
         """Whether a model is being trained: it got a gradient, or an optimizer that stepped holds some of it."""
-        held = [t for i in self.stepped for group in self.optimizers[i].param_groups for t in group["params"]]
+        held = [t for i in self.stepped for t in tensors_of(self.optimizers[i])]
         return one.owns(held) or any(seen not in (None, Gradient.NONE) for seen in one.evidence.gradients.values())
 
     def measure(self) -> None:
         """Look no more, and compare every model with what it was."""
         self.close()
         for one in self.models:
+            one.evidence.note_writes(self.trace)
             one.measure(self.optimizers, self.stepped)
+        self.beside.measure(self.optimizers)
 
 
 def _close(session: Session | None) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ..errors import SpecError
-from ..match import match
 from ..probe.describe import describe
 from ..records import Expected
+from ..spec.match import match
 
 if TYPE_CHECKING:
     from ..spec import Spec

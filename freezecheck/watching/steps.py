@@ -1,7 +1,7 @@
 """Torch's global hooks around every optimizer's step: one pair, for all who listen.
 
 torch goes through a dict of hooks that must not change meanwhile, and who listens does come and go in the middle of a
-step. So the pair stays until it is let go outside of any step.
+step. So the pair stays until it is let go outside of any step, or where an error ends one.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+
+from ..probe.trace import leave_stopped
 
 Before = Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
 """Called with optimizer, args and kwargs of the step; may return others as (args, kwargs)."""
@@ -36,7 +38,8 @@ def listen(before: Before, after: After) -> Callable[[], None]:
 
 
 def let_go() -> None:
-    """Take torch's hooks away if nobody listens any more. Not to be called within a step."""
+    """Take away what a watch that ended in the middle of something had to leave. Not to be called within a step."""
+    leave_stopped()
     if not _listeners:
         while _handles:
             _handles.pop().remove()
@@ -50,6 +53,10 @@ def _before(optimizer: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _after(optimizer: Any, _args: Any, _kwargs: Any) -> None:
-    for entry in _listeners.copy():
-        if entry in _listeners:  # an earlier one may have sent it away
-            entry[1](optimizer)
+    try:
+        for entry in _listeners.copy():
+            if entry in _listeners:  # an earlier one may have sent it away
+                entry[1](optimizer)
+    except BaseException:
+        let_go()  # torch goes through its hooks no further
+        raise

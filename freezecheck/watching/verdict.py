@@ -1,20 +1,21 @@
-"""From a watched session to a report: which model is meant, its table of facts, and the judgement."""
+"""From a watched session to a report: the table of facts of the model that is meant, and the judgement."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from ..assemble import assemble
-from ..errors import ProbeError, SpecError, UsageError
 from ..judge import codes_run, judge
-from ..match import match
 from ..places import kind, shown
-from ..records import Conditions, Description, Observation, Report, Severity, Skipped
+from ..records import Conditions, Observation, Report, Severity, Skipped
+from ..spec.match import match
+from .beside import drifted
+from .several import beside, in_their_names, joined, joined_observations, meant
+from .watched import tensors_of
 
 if TYPE_CHECKING:
     from ..spec import Spec
@@ -41,9 +42,13 @@ def report_on(
     Raises UsageError when `choose` names none of them, SpecError when the spec fits none.
     """
     stage = session.spec
-    models = _meant(session, stage, choose)
-    parts = [_part(session, one) for one in models]
-    description, observation = parts[0] if len(parts) == 1 else _joined([one.name for one in models], parts)
+    models = meant(session, stage, choose)
+    descriptions = [one.description(session.put_in_eval) for one in models]
+    observations = [_observation(session, one) for one in models]
+    names = [one.name for one in models]
+    description, observation = descriptions[0], observations[0]
+    if len(models) > 1:
+        description, observation = joined(names, descriptions), joined_observations(names, observations)
     files = _files()
     case = assemble(description, match(stage, description), observation, files)
     out = (*ignore, *(stage.ignore if stage else ()))
@@ -55,6 +60,7 @@ def report_on(
             command, target, path, case, session.disagreements, skipped, fail_on, ("FZ109",), tuple(map(shown, files))
         )
     findings, skipped = judge(case, select=select, ignore=out, phase=_phase(spec, stage))
+    findings = in_their_names(findings, names, several=len(session.models) > 1 or len(models) > 1)
     skipped = (*case.skipped, *skipped, *_left_out(session, models), *_other_phases(spec, stage))
     ran = codes_run(case, select=select, ignore=out)
     return Report(command, target, path, case, findings, skipped, fail_on, ran, tuple(map(shown, files)))
@@ -78,6 +84,14 @@ def _left_out(session: Session, models: Sequence[Watched]) -> list[Skipped]:
     others = [one.name for one in session.models if one not in models and session.trained(one)]
     if others:
         left_out.append(Skipped(f"the model {', '.join(others)}", "another one was judged; --model chooses"))
+    following = [one.name for one in session.models if one not in models and one.name not in others and one.follows]
+    if following:
+        why = "no optimizer holds it, and the loop itself writes to its parameters, as to a moving average"
+        left_out.append(Skipped(f"the model {', '.join(following)}", why))
+    adrift = [one.name for one in beside(session) if one not in models and drifted(one)]
+    if adrift:
+        why = "it runs beside the training, and its statistics move: name it in the spec to have it judged"
+        left_out.append(Skipped(f"the model {', '.join(adrift)}", why))
     if session.uncompiled.used:
         why = "the watched steps ran the model as it is written, to see where its gradients go"
         left_out.append(Skipped("what torch.compile makes of the model", why))
@@ -87,54 +101,33 @@ def _left_out(session: Session, models: Sequence[Watched]) -> list[Skipped]:
     return left_out
 
 
-def _meant(session: Session, spec: Spec | None, choose: str | None) -> list[Watched]:
-    models = session.models
-    if not models:
-        raise ProbeError(
-            f"{', '.join(type(one).__name__ for one in session.optimizers)} stepped, but no module that owns what it "
-            "steps was called or stands in a variable on the way",
-            hint="freezecheck watches nn.Module; tensors outside of any module have no names to judge them by.",
-        )
-    if choose is not None:
-        named = [one for one in models if choose in (one.name, type(one.model).__name__)]
-        if not named:
-            seen = ", ".join(f"{one.name} ({type(one.model).__name__})" for one in models) or "none"
-            raise UsageError(f"no model called {choose} was trained", hint=f"seen: {seen}")
-        return named[:1]
-    trained = [one for one in models if session.trained(one)] or models
-    if spec is None:  # a frozen teacher too: its statistics must not move
-        return [one for one in models if one in trained or not any(one.trained.values())]
-    if len(trained) == 1:
-        return trained
-    lost = {id(one): _unmatched(spec, one) for one in trained}
-    fitting = [one for one in trained if lost[id(one)] == 0]
-    if len(fitting) == 1:
-        return fitting
-    joined = _joined([one.name for one in trained], [_part(session, one) for one in trained])[0]
-    if not match(spec, joined).unmatched:
-        return trained
-    return [min(fitting or trained, key=lambda one: lost[id(one)])]
-
-
-def _unmatched(spec: Spec, one: Watched) -> int:
-    try:
-        return len(match(spec, one.body.description).unmatched)
-    except SpecError:
-        return sys.maxsize
-
-
-def _part(session: Session, one: Watched) -> tuple[Description, Observation]:
+def _observation(session: Session, one: Watched) -> Observation:
     device = next((str(t.device) for t in one.parameters.values()), "cpu")
     conditions = Conditions(
         seed=None,
         device=device,
         torch=torch.__version__,
-        optimizer=", ".join(type(o).__name__ for o in session.optimizers),
+        optimizer=", ".join(_optimizers(session)),
         inputs="the training's own",
         loss="the training's own",
-        steps=max(one.steps.values(), default=0),
+        steps=_steps(session, one),
     )
-    return one.description(session.put_in_eval), one.observation(session.optimizers, session.flags, conditions)
+    return one.observation(session.optimizers, session.flags, conditions)
+
+
+def _steps(session: Session, one: Watched) -> int:
+    """The steps of the optimizers that hold some of a model; of all, where none does."""
+    own = [steps for index, steps in one.steps.items() if one.owns(tensors_of(session.optimizers[index]))]
+    return max(own or one.steps.values(), default=0)
+
+
+def _optimizers(session: Session) -> list[str]:
+    """Their names, with the steps of each where one made more than another."""
+    made = [max((one.steps.get(i, 0) for one in session.models), default=0) for i in range(len(session.optimizers))]
+    names = [type(one).__name__ for one in session.optimizers]
+    if len({made[index] for index in session.stepped}) < 2:
+        return names
+    return [f"{name} ({steps} step{'' if steps == 1 else 's'})" for name, steps in zip(names, made, strict=True)]
 
 
 def _files() -> tuple[str, ...]:
@@ -143,60 +136,3 @@ def _files() -> tuple[str, ...]:
     main = getattr(sys.modules.get("__main__"), "__file__", None)
     own = [file for file in (main, *found) if isinstance(file, str) and file.endswith(".py") and kind(file) == "user"]
     return tuple(dict.fromkeys(own))
-
-
-def _joined(names: Sequence[str], parts: Sequence[tuple[Description, Observation]]) -> tuple[Description, Observation]:
-    """Several models as one, each name beginning with its model's."""
-    tensors, layers, strays = [], [], []
-    for model, (description, _) in zip(names, parts, strict=True):
-        tensors += [
-            replace(t, name=f"{model}.{t.name}", aliases=tuple(f"{model}.{a}" for a in t.aliases))
-            for t in description.tensors
-        ]
-        layers += [
-            replace(
-                layer,
-                name=f"{model}.{layer.name}" if layer.name else model,
-                tensors=tuple(f"{model}.{t}" for t in layer.tensors),
-                statistics=tuple(f"{model}.{t}" for t in layer.statistics),
-            )
-            for layer in description.layers
-        ]
-        strays += [
-            replace(s, owner=f"{model}.{s.owner}", tensors=tuple(f"{model}.{t}" for t in s.tensors))
-            for s in description.strays
-        ]
-    root = replace(layers[0], name="", type="all models", bases=("Module",), tensors=(), items=None, statistics=())
-    return Description(tuple(tensors), (root, *layers), tuple(strays)), _joined_seen(names, [seen for _, seen in parts])
-
-
-def _joined_seen(names: Sequence[str], seen: Sequence[Observation]) -> Observation:
-    def together(field: str) -> Any:
-        found: dict[str, Any] = {}
-        for model, one in zip(names, seen, strict=True):
-            found |= {f"{model}.{key}" if key else model: value for key, value in getattr(one, field).items()}
-        return found
-
-    def every(field: str) -> frozenset[str]:
-        pairs = zip(names, seen, strict=True)
-        return frozenset(f"{model}.{name}" for model, one in pairs for name in getattr(one, field) or ())
-
-    losses = [one.loss for one in seen if one.loss is not None]
-    return replace(
-        seen[0],
-        gradients=together("gradients"),
-        gradient_max=together("gradient_max"),
-        moved=together("moved"),
-        cuts=together("cuts"),
-        writes=together("writes"),
-        updates=together("updates"),
-        flipped=together("flipped"),
-        modes=together("modes"),
-        memberships=together("memberships"),
-        used=every("used") if all(one.used is not None for one in seen) else None,
-        gradient_hooks=every("gradient_hooks"),
-        wasted=every("wasted"),
-        foreign=tuple(dict.fromkeys(f for one in seen for f in one.foreign)),
-        leaves=tuple(leaf for one in seen for leaf in one.leaves),
-        loss=next((loss for loss in losses if loss.reaches), losses[0] if losses else None),
-    )

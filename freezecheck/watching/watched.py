@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..errors import SpecError
-from ..match import match
-from ..probe.describe import anatomy, gradient_in
+from ..probe.describe import anatomy
 from ..probe.evidence import Evidence
 from ..probe.held import Content, copy_all
 from ..probe.members import groups_of, memberships
@@ -27,6 +26,7 @@ from ..records import (
     Plan,
     Update,
 )
+from ..spec.match import match
 from .ranks import Table
 
 if TYPE_CHECKING:
@@ -71,11 +71,20 @@ class Watched:
         """Whether every forward of the stretch was followed."""
         self.evidence = Evidence(self.parameters, self.names, self.body.modules)
         self.flags = {name: p.requires_grad for name, p in self.parameters.items()}
+        self._first_flags = dict(self.flags)
         self.trained: dict[str, bool] = {}
         """Whether a parameter required grad in any step."""
         self.stepped_with: dict[str, Gradient] = {}
-        """Of what is expected frozen, the strongest gradient that a step found."""
+        """The strongest gradient that a step found."""
+        self._given: dict[str, tuple[int, int]] = {}
+        """Identity and version of the gradients that the last backward left."""
+        self._cleared: set[str] = set()
+        """Parameters whose gradient was gone at a step of their optimizer, or all zeros, though not by a backward."""
+        self.cleared_at: dict[str, Location | None] = {}
+        """Lines that took a gradient away between a backward and the step."""
         self.modes: dict[str, bool] = {}
+        self._trained_beside: set[str] = set()
+        """Layers with statistics that ran in train mode in a forward without gradients, as a validation has them."""
         self.members: dict[str, tuple[Membership, ...]] = {}
         self.foreign: dict[int, tuple[Foreign, torch.Tensor]] = {}
         self.moved: dict[str, tuple[bool, float | None]] = {}
@@ -109,6 +118,14 @@ class Watched:
             self.begin()
         self.modes = {path: module.training for path, module in self.body.modules.items()}
 
+    def forward_without_gradients(self, called: nn.Module) -> None:
+        """Note the layers whose statistics a forward without gradients of this module moves."""
+        run = {id(module) for module in called.modules()}
+        for layer in self.body.description.layers if not self.waiting else ():
+            module = self.body.modules[layer.name]
+            if layer.statistics and module.training and id(module) in run:
+                self._trained_beside.add(layer.name)
+
     def _changed_shape(self) -> bool:
         if self.evidence.sharded:  # whole and sharded parameters take turns under one name
             return False
@@ -116,13 +133,17 @@ class Watched:
         return current != {id(p) for p in self.parameters.values()}
 
     def _closer_to_the_spec(self) -> bool:
-        """Whether a warm-up with other flags is over: flags changed, and all changes are what the spec says."""
+        """Whether a warm-up with other flags is over: flags changed, and all changes are what the spec says.
+
+        Flags that go off and on again, as of the model that waits while another is stepped, are no warm-up.
+        """
         changed = {n: p.requires_grad for n, p in self.parameters.items() if p.requires_grad != self.flags[n]}
         self.flags.update(changed)
         expected = self.plan.expected
         wanted = {n: expected.get(n) is Expected.TRAINABLE for n in changed}
         judged = all(expected.get(n) is not Expected.UNCHECKED for n in changed)
-        return bool(changed) and judged and wanted == changed and bool(self.steps)
+        news = any(self._first_flags[n] != flag for n, flag in changed.items())
+        return news and judged and wanted == changed and bool(self.steps)
 
     def step_begins(self, index: int, optimizers: Sequence[Any], owned: set[int]) -> None:
         """Note flags, gradients and places just before an optimizer steps; `owned` are all watched models' tensors."""
@@ -137,8 +158,9 @@ class Watched:
             self._remember(list(woken.values()))
         for name, parameter in self.parameters.items():
             self.trained[name] = self.trained.get(name, False) or parameter.requires_grad
-        self._note_gradients()
         places, foreign = memberships(optimizers, self.names)
+        held = {name: {m.optimizer for m in found} for name, found in places.items()}
+        self._note_gradients({name for name in self.parameters if index in held.get(name, {index})})
         for name, found in places.items():
             before = {(m.optimizer, m.group): m for m in self.members.get(name, ())}
             self.members[name] = tuple(_stronger(before.get((m.optimizer, m.group)), m) for m in found)
@@ -153,17 +175,63 @@ class Watched:
                 tensor,
             )
 
-    def _note_gradients(self) -> None:
-        """Look at the gradients with which an optimizer steps: a loop may have cleared some of them itself."""
-        self.evidence.note_gradients()
+    def backward_ends(self) -> None:
+        """Remember which gradients a backward left, to know at the step whether they are the same."""
+        given = {name: p.grad for name, p in self.parameters.items() if p.grad is not None}
+        self._given = {name: (id(gradient), gradient._version) for name, gradient in given.items()}
+
+    def _note_gradients(self, mine: Container[str]) -> None:
+        """Look at the gradients as an optimizer that holds `mine` finds them: a loop may have cleared some itself."""
+        found: dict[str, Gradient] = {}
         for name, parameter in self.parameters.items():
-            if parameter.requires_grad and self.plan.expected.get(name) is Expected.FROZEN:
-                seen = gradient_in(parameter.grad)
-                self.stepped_with[name] = max(self.stepped_with.get(name, Gradient.NONE), seen, key=_STRENGTH.index)
+            if parameter.requires_grad:
+                seen = self.evidence.note_gradient(name, parameter.grad)
+                if name in mine:
+                    found[name] = seen
+                    self.stepped_with[name] = max(self.stepped_with.get(name, Gradient.NONE), seen, key=_STRENGTH.index)
+        none_left = not {Gradient.NONZERO, Gradient.NONFINITE} & set(found.values())
+        for name, seen in found.items():
+            frozen = self.plan.expected.get(name) is Expected.FROZEN
+            if seen is Gradient.NONE or (seen is Gradient.ZERO and (none_left or frozen)):
+                self._note_cleared(name)
+            self._given.pop(name, None)
+
+    def _note_cleared(self, name: str) -> None:
+        given, gradient = self._given.get(name), self.parameters[name].grad
+        if given is not None and (gradient is None or given != (id(gradient), gradient._version)):
+            self._cleared.add(name)
 
     def _gradients(self) -> dict[str, Gradient]:
-        """The strongest gradients seen; of what is expected frozen, those that a step found."""
-        return {**self.evidence.gradients, **self.stepped_with}
+        """The strongest gradients seen: those with which its optimizer stepped, unless the loop takes them away."""
+        trained = (n for n in self.stepped_with if self.plan.expected.get(n) is not Expected.FROZEN)
+        return {**self.evidence.gradients, **self.stepped_with, **self._kept(n for n in trained if n in self._cleared)}
+
+    def _kept(self, names: Iterable[str]) -> dict[str, Gradient]:
+        return {name: self.evidence.gradients[name] for name in names}
+
+    def _always_cleared(self) -> dict[str, Location | None]:
+        """Parameters whose own optimizer never stepped with the gradient that a backward had given them."""
+        gone = (n for n in self._cleared if self.stepped_with[n] in (Gradient.NONE, Gradient.ZERO))
+        return {n: self.cleared_at.get(n) for n in gone if self.evidence.gradients.get(n) is Gradient.NONZERO}
+
+    def awaits(self, tensor: torch.Tensor) -> bool:
+        """Whether a backward gave this parameter a gradient that no step has used."""
+        return self.names.get(id(tensor)) in self._given
+
+    def cleared(self, tensor: torch.Tensor, location: Location | None) -> None:
+        """Note that such a gradient is being taken away."""
+        self.cleared_at[self.names[id(tensor)]] = location
+
+    @property
+    def follows(self) -> bool:
+        """Whether its parameters move by a rule of the loop's own: the moving average of another model.
+
+        Each that moved was written by the loop, not by the model's own forward; no optimizer holds any.
+        """
+        moved = [name for name, (changed, _) in self.moved.items() if changed and name in self.parameters]
+        writes = self.evidence.writes
+        by_the_loop = all(any(w.phase != "forward" for w in writes.get(name, ())) for name in moved)
+        return bool(moved) and by_the_loop and not any(self.members.values())
 
     def step_ends(self, index: int) -> None:
         """Count a step."""
@@ -217,10 +285,12 @@ class Watched:
             cuts=seen.cuts,
             writes=seen.writes,
             updates=self.updates,
+            woken=frozenset(seen.woken),
+            cleared=self._always_cleared(),
             flipped=self._flipped(flags),
             gradient_hooks=frozenset(hooked),
             wasted=frozenset(seen.wasted),
-            modes=self.modes,
+            modes={**self.modes, **dict.fromkeys(self._trained_beside, True)},
             memberships=self.members,
             optimizers=tuple(type(o).__name__ for o in optimizers),
             foreign=tuple(one for one, _ in self.foreign.values()),
@@ -256,6 +326,11 @@ def table_of(models: Sequence[Watched], optimizers: Sequence[Any]) -> Table:
             flags[said] = parameter.requires_grad
             groups[said] = tuple(m.group for m in places.get(name, ()))
     return Table(flags, groups)
+
+
+def tensors_of(optimizer: Any) -> list[torch.Tensor]:
+    """All that an optimizer holds."""
+    return [tensor for group in optimizer.param_groups for tensor in group["params"]]
 
 
 def _stronger(before: Membership | None, now: Membership) -> Membership:

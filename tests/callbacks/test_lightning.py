@@ -127,7 +127,8 @@ class TestSilent:
         """The spec of both stages: the second watch is judged by its second phase."""
         spec = Spec.parse(
             'unchecked = ["backbone.1"]\nrest = "frozen"\n'  # BackboneFinetuning trains BatchNorm throughout
-            '[[phase]]\nname = "head"\ntrainable = ["head"]\n[[phase]]\nname = "all"\ntrainable = ["head", "backbone.0"]'
+            '[[phase]]\nname = "head"\ntrainable = ["head"]\n'
+            '[[phase]]\nname = "all"\ntrainable = ["head", "backbone.0"]'
         )
         check = FreezeCheck(spec)
         finetuning = BackboneFinetuning(unfreeze_backbone_at_epoch=1, verbose=False)

@@ -1,4 +1,4 @@
-"""`freezecheck run SCRIPT` is `python SCRIPT`: argv, `__main__`, the path, how it ends; and what goes wrong around it."""
+"""`freezecheck run SCRIPT` is `python SCRIPT`: argv, `__main__`, the path, how it ends, what goes wrong around it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import subprocess
 import sys
 
 import pytest
+import torch
+from torch.overrides import _get_current_function_mode_stack
 
 from tests.watching.loops import MODEL, SPEC, WRONG, codes, process, report_of, run, write
 
@@ -16,7 +18,8 @@ import json, os, pickle, sys
 class Mine: pass
 spec = None if __spec__ is None else __spec__.name
 same = type(pickle.loads(pickle.dumps(Mine()))) is Mine
-told = [__name__, __file__, sys.argv, sys.path[0], os.getcwd(), spec, __package__, sys.modules["__main__"].Mine is Mine, same]
+main = sys.modules["__main__"].Mine is Mine
+told = [__name__, __file__, sys.argv, sys.path[0], os.getcwd(), spec, __package__, main, same]
 json.dump(told, open(os.environ["TOLD"], "w"))
 """
 
@@ -55,7 +58,7 @@ class TestAsPythonWould:
         assert ours == plain
 
     def test_options_after_the_script_are_its_own(self, tmp_path):
-        """`--spec` before SCRIPT is ours and after it the script's, though both look alike; `--` before it is allowed."""
+        """`--spec` before SCRIPT is ours, after it the script's, though they look alike; `--` before it is allowed."""
         write(tmp_path, MODEL + LOOP + "", spec=None)
         (tmp_path / "mine.toml").write_text('trainable = ["body"]\n')
         ran = run(tmp_path, "--format", "json", "--", "train.py", "--spec", "mine.toml", "--format", "sarif")
@@ -183,7 +186,31 @@ class TestItsOwnEnding:
         assert "my own hook: oh" in process(tmp_path, "train.py").stderr
 
 
+class TestSelecting:
+    def test_rules_are_selected_and_ignored_by_name_and_by_code(self, tmp_path):
+        """`frozen-parameter-in-optimizer` is FZ401, wherever a code stands."""
+        write(tmp_path, WRONG + LOOP)
+        for word in ("FZ401", "FZ4", "frozen-parameter-in-optimizer"):
+            ran = run(tmp_path, "--select", word, "--format", "json", "train.py")
+            assert (ran.code, codes(ran)) == (1, ["FZ401"])
+            ran = run(tmp_path, "--ignore", word, "--format", "json", "train.py")
+            assert (ran.code, codes(ran)) == (0, [])
+        assert codes(run(tmp_path, "--select", "no-gradient", "--format", "json", "train.py")) == []
+        ran = run(tmp_path, "--select", "frozen-parameter-in-optimiser", "train.py")
+        assert (ran.code, "frozen-parameter-in-optimiser" in ran.err) == (2, True)
+
+
 class TestBeingStopped:
+    def test_a_watch_of_the_scripts_own_ends_with_it(self, tmp_path):
+        """A script with a watch or a callback of its own is stopped in the middle of it; torch is then as it was."""
+        own = "import freezecheck\nfreezecheck.watch(model, optimizer, steps=9).__enter__()\ntorch.compile(model)\n"
+        write(tmp_path, MODEL + own + LOOP)
+        ran = run(tmp_path, "--format", "json", "train.py")
+        assert (ran.code, codes(ran)) == (0, [])
+        assert torch.autograd.backward.__module__ == "torch.autograd"
+        assert torch.nn.Module.eval.__module__ == "torch.nn.modules.module"
+        assert (torch.compile.__module__, _get_current_function_mode_stack()) == ("torch", [])
+
     def test_cleaning_up_does_not_change_the_verdict(self, tmp_path):
         """Whatever a script does on its way out, it was we who stopped it: its exit status then means nothing."""
         loop = "try:\n    for _ in range(9):\n        step()\nexcept BaseException:\n    raise SystemExit(5)\n"
@@ -203,7 +230,10 @@ class TestBeingStopped:
 
     def test_a_loop_that_catches_once_is_stopped_at_its_next_step(self, tmp_path):
         """An `except:` around one epoch does not carry the training into the next."""
-        loop = "for epoch in range(2):\n    try:\n        for _ in range(9):\n            step()\n    except:\n        print('caught', epoch)\n"
+        loop = (
+            "for epoch in range(2):\n    try:\n        for _ in range(9):\n            step()\n"
+            "    except:\n        print('caught', epoch)\n"
+        )
         write(tmp_path, MODEL + loop + "print('and on')\nstep()\nprint('no further')\n")
         ran = run(tmp_path, "train.py")
         assert ran.code == 0
@@ -239,9 +269,12 @@ class TestNoScript:
         assert said in ran.err
         assert "Traceback" not in ran.err
 
-    def test_a_script_that_never_steps_says_so(self, tmp_path):
-        """Exit code 2, in JSON too."""
-        write(tmp_path, MODEL)
+    @pytest.mark.parametrize(
+        "trained", ["", "F.cross_entropy(model(torch.randn(2, 4)), torch.ones(2, dtype=int)).backward()\n"]
+    )
+    def test_a_script_that_never_steps_says_so(self, tmp_path, trained):
+        """Exit code 2, in JSON too, also where a backward reached what should train."""
+        write(tmp_path, MODEL + trained)
         ran = run(tmp_path, "--format", "json", "train.py")
         assert ran.code == 2
         assert report_of(ran)["error"]["kind"] == "probe"

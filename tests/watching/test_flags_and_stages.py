@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from freezecheck.rules.requires_grad_flipped import RULE
-from tests.watching.loops import MODEL, SPEC, codes, report_of, run, write
+from tests.watching.loops import MODEL, SPEC, WRONG, codes, report_of, run, write
 from tests.watching.twins import SCRIPTS, Twin
 
 torch.set_num_threads(1)
@@ -52,14 +52,29 @@ class TestSilent:
 
     def test_without_a_spec_the_flags_are_the_intent(self, tmp_path):
         """Unfreezing in the middle of the watched steps is right when nothing says otherwise."""
-        loop = "step()\nmodel.body.requires_grad_(True)\noptimizer.add_param_group({'params': model.body.parameters()})\nstep()\nstep()\nstep()\n"
+        loop = (
+            "step()\nmodel.body.requires_grad_(True)\n"
+            "optimizer.add_param_group({'params': model.body.parameters()})\nstep()\nstep()\nstep()\n"
+        )
         write(tmp_path, MODEL + loop, spec=None)
         ran = run(tmp_path, "--format", "json", "train.py")
         assert (ran.code, codes(ran)) == (0, [])
 
+    @pytest.mark.parametrize("spec", ["steps = 2\n", 'optimizer = "train.py:optimizer"\n'])
+    def test_a_spec_without_lists_leaves_the_flags_as_the_intent(self, tmp_path, spec):
+        """A spec that names no layer expects none: the flags say what is meant, and nothing is called unexpected."""
+        write(tmp_path, MODEL + "for _ in range(5):\n    step()\n", spec=spec)
+        ran = run(tmp_path, "--format", "json", "train.py")
+        assert (ran.code, codes(ran)) == (0, [])
+        write(tmp_path, WRONG + "for _ in range(5):\n    step()\n", spec=spec)
+        assert codes(run(tmp_path, "--format", "json", "train.py")) == ["FZ401"]
+
     def test_a_short_warm_up_with_other_flags_is_over_when_the_flags_fit(self, tmp_path):
         """A first step with everything frozen but the head, where the spec describes what comes after it."""
-        loop = "step()\nmodel.body.requires_grad_(True)\noptimizer.add_param_group({'params': model.body.parameters()})\nstep()\nstep()\nstep()\n"
+        loop = (
+            "step()\nmodel.body.requires_grad_(True)\n"
+            "optimizer.add_param_group({'params': model.body.parameters()})\nstep()\nstep()\nstep()\n"
+        )
         write(tmp_path, MODEL + loop, spec='trainable = ["*"]\n')
         ran = run(tmp_path, "--format", "json", "train.py")
         assert (ran.code, codes(ran)) == (0, [])
@@ -86,7 +101,10 @@ class TestFired:
 
     def test_a_later_loop_that_freezes(self, tmp_path):
         """FZ106 with the line of a loop that runs after set-up and freezes what should train."""
-        loop = "for _ in range(5):\n    for p in model.head.parameters():\n        p.requires_grad_(False)\n    model.body.requires_grad_(True)\n    step()\n"
+        loop = (
+            "for _ in range(5):\n    for p in model.head.parameters():\n        p.requires_grad_(False)\n"
+            "    model.body.requires_grad_(True)\n    step()\n"
+        )
         write(tmp_path, MODEL.replace("model.head.parameters()", "model.parameters()") + loop)
         ran = run(tmp_path, "--format", "json", "train.py")
         lines = (tmp_path / "train.py").read_text().splitlines()
@@ -114,6 +132,16 @@ class TestPhases:
         assert run(tmp_path, "train.py").code == 0
         ran = run(tmp_path, "--format", "json", "--phase", "all", "train.py")
         assert {finding["phase"] for finding in findings(ran, "FZ102")} == {"all"}
+
+    def test_those_that_were_not_watched_are_named(self, tmp_path):
+        """Three steps of the first phase say nothing of the second, and the report does not hide that."""
+        write(tmp_path, MODEL + "for _ in range(5):\n    step()\n", spec=PHASES)
+        skipped = {
+            one["what"]: one["why"] for one in report_of(run(tmp_path, "--format", "json", "train.py"))["skipped"]
+        }
+        assert "in phase head; --continue K" in skipped["phase all"]
+        ran = run(tmp_path, "--continue", "2", "--format", "json", "train.py")
+        assert "phase all" not in {one["what"] for one in report_of(ran)["skipped"]}, "they are looked at"
 
     def test_the_flags_tell_when_the_second_begins(self):
         """A two-stage script that goes on is right in both its stages."""
@@ -190,7 +218,8 @@ class TestSeveralModels:
             "        self.model = model\n        self.scale = nn.Parameter(torch.ones(1))\n"
             "    def forward(self, x):\n        return (self.model(x) * self.scale).square().sum()\n"
             "both = WithLoss(model)\noptimizer = torch.optim.SGD([*model.head.parameters(), both.scale], lr=0.1)\n"
-            "for _ in range(4):\n    optimizer.zero_grad()\n    both(torch.randn(4, 4)).backward()\n    optimizer.step()\n"
+            "for _ in range(4):\n    optimizer.zero_grad()\n"
+            "    both(torch.randn(4, 4)).backward()\n    optimizer.step()\n"
         )
         write(tmp_path, MODEL + wrapper)
         ran = run(tmp_path, "--format", "json", "train.py")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 import torch
 
@@ -23,7 +20,8 @@ from torch.overrides import _get_current_function_mode_stack
 
 def hooks():
     return (
-        len(module._global_forward_pre_hooks), len(module._global_forward_hooks), len(optim._global_optimizer_pre_hooks) - 1,
+        len(module._global_forward_pre_hooks), len(module._global_forward_hooks),
+        len(optim._global_optimizer_pre_hooks) - 1,
         len(_get_current_function_mode_stack()), torch.autograd.backward.__module__, nn.Module.eval.__module__,
     )
 """
@@ -34,7 +32,8 @@ BRANCHES = (
     )
     .replace(
         "return self.head(self.body(x).relu())",
-        "self.turn += 1\n        part = self.rare if self.turn % 3 == 2 else self.head\n        return part(self.body(x).relu())",
+        "self.turn += 1\n        part = self.rare if self.turn % 3 == 2 else self.head\n"
+        "        return part(self.body(x).relu())",
     )
     .replace("model.head.parameters()", "[p for p in model.parameters() if p.requires_grad]")
 )
@@ -54,9 +53,8 @@ def test_nothing_is_left_between_looks(tmp_path):
     """In a step that is not looked at, torch's functions are its own and one pair of hooks counts steps."""
     loop = "for n in range(12):\n    step()\n    print(n + 1, *hooks())\n"
     write(tmp_path, MODEL + STATE + loop)
-    words = [sys.executable, "-m", "freezecheck", "run", "--continue", "5", "train.py"]  # torch as a new process has it
-    ran = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
-    told = {int(line.split()[0]): line.split()[1:] for line in ran.stderr.splitlines() if line[:1].isdigit()}
+    ran = run(tmp_path, "--continue", "5", "train.py")
+    told = {int(line.split()[0]): line.split()[1:] for line in ran.err.splitlines() if line[:1].isdigit()}
     bare = ["0", "0", "0", "0", "torch.autograd", "torch.nn.modules.module"]
     assert {n for n, state in told.items() if state == bare} == {3, 5, 6, 7, 8, 10, 11, 12}
     assert told[1] == told[4] == told[9]
@@ -64,7 +62,10 @@ def test_nothing_is_left_between_looks(tmp_path):
 
 def test_a_later_mistake_is_told_once(tmp_path):
     """A layer that is unfrozen at step 7 is found at the next look, on stderr with its step and in the report once."""
-    loop = "for n in range(20):\n    if n == 7:\n        model.body.requires_grad_(True)\n        optimizer.add_param_group({'params': model.body.parameters()})\n    step()\n"
+    loop = (
+        "for n in range(20):\n    if n == 7:\n        model.body.requires_grad_(True)\n"
+        "        optimizer.add_param_group({'params': model.body.parameters()})\n    step()\n"
+    )
     write(tmp_path, MODEL + loop)
     ran = run(tmp_path, "--continue", "4", "--format", "json", "train.py")
     assert (ran.code, codes(ran)) == (1, ["FZ101"])

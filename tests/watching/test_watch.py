@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.modules import module as torch_module
 from torch.optim import optimizer as torch_optimizer
-from torch.overrides import _get_current_function_mode_stack
+from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
 import freezecheck
 from freezecheck.errors import FreezeError, ProbeError
@@ -66,6 +66,14 @@ def hooks():
     )
 
 
+class Doubling(TorchFunctionMode):
+    """Somebody else's mode."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        return result * 2 if func is torch.full else result
+
+
 class TestTheBlock:
     def test_a_right_loop_is_judged_after_its_steps(self, model):
         """The result is there while the loop goes on, and torch's hooks are its own again."""
@@ -116,17 +124,22 @@ class TestTheBlock:
 
     def test_a_block_without_a_step_says_so(self, model):
         """It is an error, not a success; so is asking for the result too early."""
-        with pytest.raises(ProbeError, match="without an optimizer step"), freezecheck.watch(model) as watch:
-            with pytest.raises(ProbeError, match="nothing was judged yet"):
-                watch.result  # noqa: B018  # asking is what raises
+        watch = freezecheck.watch(model)
+        with pytest.raises(ProbeError, match="nothing was judged yet"):
+            watch.result  # noqa: B018  # asking is what raises
+        with pytest.raises(ProbeError, match="without an optimizer step"), watch:
             model(torch.randn(2, 4))
 
     def test_the_users_own_error_passes(self, model):
         """And leaves nothing behind."""
         before = hooks()
-        with pytest.raises(ZeroDivisionError), freezecheck.watch(model, spec=HEAD):
+
+        def loop():
             train(model, sgd(model), 1)
             raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError), freezecheck.watch(model, spec=HEAD):
+            loop()
         assert hooks() == before
 
     def test_a_misspelled_word_is_told(self, model):
@@ -282,11 +295,33 @@ class TestOfASession:
         assert seen == ["first", "last"] * 5
 
     def test_leaving_out_of_order_leaves_the_users_modes(self, model):
-        """A mode that the user entered in between is not taken for ours."""
-        session = Session(HEAD, steps=1, model=model)
-        session.__enter__()
-        with torch.device("cpu"):
+        """A mode that the user entered in between stays, and ours does not stay below it."""
+        before = hooks()
+        with Session(HEAD, steps=1, model=model) as session, Doubling() as mode:
             train(model, sgd(model), 1)
             assert session.done
-            assert torch.empty(1).device.type == "cpu"
-        assert [m for m in _get_current_function_mode_stack() if m is not session.trace] == []
+            assert _get_current_function_mode_stack() == [mode]
+            assert torch.full((1,), 2.0).item() == 4.0
+        assert hooks() == before
+
+    @pytest.mark.parametrize("first", [0, 1])
+    def test_two_watches_may_end_in_any_order(self, model, first):
+        """What they put around torch's functions, and around the compiler, goes with the last; the other goes on."""
+        before = hooks()
+        sessions = [Session(HEAD, steps=steps, model=model) for steps in (5, 6)]
+        with sessions[0], sessions[1]:
+            torch.compile(model)
+            sessions[first].close()
+            train(model, sgd(model), 7)
+        assert hooks() == before
+        assert torch._dynamo.eval_frame._stance.stance == "default"
+        assert sessions[1 - first].total == 6 - first
+
+    def test_a_watch_that_its_own_violation_ends_leaves_nothing(self, model):
+        """Not even the hooks around a step: nobody has to come and take them away."""
+        before = hooks()
+        watch = freezecheck.watch(model, None, HEAD).__enter__()
+        with pytest.raises(FreezeError):
+            train(model, torch.optim.SGD(model.parameters(), lr=0.1))
+        assert watch.done
+        assert hooks() == before

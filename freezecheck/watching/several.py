@@ -1,0 +1,151 @@
+"""Several models in one training: which are meant, and how they become one table with names that tell them apart."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ProbeError, SpecError, UsageError
+from ..records import Description, Finding, Observation
+from ..spec.match import match
+from .beside import drifted
+
+if TYPE_CHECKING:
+    from ..spec import Spec
+    from .session import Session
+    from .watched import Watched
+
+
+def beside(session: Session) -> list[Watched]:
+    """The models that only ran without gradients and that no optimizer holds."""
+    return session.beside.models(session.models, session.optimizers)
+
+
+def meant(session: Session, spec: Spec | None, choose: str | None) -> list[Watched]:
+    """Return the models to judge, as `report_on` says. Raises ProbeError where there is none at all."""
+    models = session.models
+    if not models:
+        raise ProbeError(
+            f"{', '.join(type(one).__name__ for one in session.optimizers)} stepped, but no module that owns what it "
+            "steps was called or stands in a variable on the way",
+            hint="freezecheck watches nn.Module; tensors outside of any module have no names to judge them by.",
+        )
+    if choose is not None:
+        every = [*models, *beside(session)]
+        named = [one for one in every if choose in (one.name, type(one.model).__name__)]
+        if not named:
+            seen = ", ".join(f"{one.name} ({type(one.model).__name__})" for one in every) or "none"
+            raise UsageError(f"no model called {choose} was trained", hint=f"seen: {seen}")
+        return named[:1]
+    trained = [one for one in models if session.trained(one)] or models
+    idle = [one for one in models if one not in trained]
+    if spec is None:  # frozen teachers too: their statistics must not move
+        still = [one for one in idle if not any(one.trained.values()) and not one.follows]
+        chosen = {id(one) for one in (*trained, *still)}
+        return [one for one in models if id(one) in chosen] + [one for one in beside(session) if drifted(one)]
+    return _fitting(spec, trained, [*idle, *beside(session)])
+
+
+def _fitting(spec: Spec, trained: list[Watched], others: list[Watched]) -> list[Watched]:
+    """Of the trained models the one that all selectors fit, else all, with those beside them that the spec names."""
+    lost = {id(one): _unmatched(spec, [one]) for one in trained}
+    fitting = [one for one in trained if lost[id(one)] == 0]
+    if len(fitting) == 1 or (len(trained) == 1 and not others):
+        return fitting or trained
+    without = _unmatched(spec, trained, apart=True)
+    named = [one for one in others if without and _unmatched(spec, [*trained, one], apart=True) < without]
+    if not _unmatched(spec, [*trained, *named], apart=True):
+        return [*trained, *named]
+    return [min(fitting or trained, key=lambda one: lost[id(one)])]
+
+
+def _unmatched(spec: Spec, models: Sequence[Watched], *, apart: bool = False) -> int:
+    """How many selectors select nothing; with `apart`, in names that begin with the model's."""
+    descriptions = [one.body.description for one in models]
+    description = joined([one.name for one in models], descriptions) if apart else descriptions[0]
+    try:
+        return len(match(spec, description).unmatched)
+    except SpecError:
+        return sys.maxsize
+
+
+def joined(names: Sequence[str], descriptions: Sequence[Description]) -> Description:
+    """Several models as one, each name beginning with its model's."""
+    tensors, layers, strays = [], [], []
+    for model, description in zip(names, descriptions, strict=True):
+        tensors += [
+            replace(t, name=f"{model}.{t.name}", aliases=tuple(f"{model}.{a}" for a in t.aliases))
+            for t in description.tensors
+        ]
+        layers += [
+            replace(
+                layer,
+                name=f"{model}.{layer.name}" if layer.name else model,
+                tensors=tuple(f"{model}.{t}" for t in layer.tensors),
+                statistics=tuple(f"{model}.{t}" for t in layer.statistics),
+            )
+            for layer in description.layers
+        ]
+        strays += [
+            replace(s, owner=f"{model}.{s.owner}", tensors=tuple(f"{model}.{t}" for t in s.tensors))
+            for s in description.strays
+        ]
+    root = replace(layers[0], name="", type="all models", bases=("Module",), tensors=(), items=None, statistics=())
+    return Description(tuple(tensors), (root, *layers), tuple(strays))
+
+
+def joined_observations(names: Sequence[str], seen: Sequence[Observation]) -> Observation:
+    """What was seen of several models, in the names of `joined`."""
+
+    def together(field: str) -> Any:
+        found: dict[str, Any] = {}
+        for model, one in zip(names, seen, strict=True):
+            found |= {f"{model}.{key}" if key else model: value for key, value in getattr(one, field).items()}
+        return found
+
+    def every(field: str) -> frozenset[str]:
+        pairs = zip(names, seen, strict=True)
+        return frozenset(f"{model}.{name}" for model, one in pairs for name in getattr(one, field) or ())
+
+    losses = [one.loss for one in seen if one.loss is not None]
+    return replace(
+        seen[0],
+        gradients=together("gradients"),
+        gradient_max=together("gradient_max"),
+        moved=together("moved"),
+        cuts=together("cuts"),
+        writes=together("writes"),
+        updates=together("updates"),
+        cleared=together("cleared"),
+        flipped=together("flipped"),
+        modes=together("modes"),
+        memberships=together("memberships"),
+        used=every("used") if all(one.used is not None for one in seen) else None,
+        gradient_hooks=every("gradient_hooks"),
+        wasted=every("wasted"),
+        woken=every("woken"),
+        foreign=tuple(dict.fromkeys(f for one in seen for f in one.foreign)),
+        leaves=tuple(leaf for one in seen for leaf in one.leaves),
+        loss=next((loss for loss in losses if loss.reaches), losses[0] if losses else None),
+        conditions=replace(seen[0].conditions, steps=max(one.conditions.steps for one in seen)),
+    )
+
+
+def in_their_names(findings: Iterable[Finding], names: Sequence[str], *, several: bool) -> tuple[Finding, ...]:
+    """Say `student[0]` in a fix where a rule, which knows of one model, says `model.student[0]` or `model[0]`."""
+    return tuple(replace(one, fix=_in_its_name(one, names)) if several else one for one in findings)
+
+
+def _in_its_name(finding: Finding, names: Sequence[str]) -> str:
+    fix = finding.fix
+    line = finding.location.text if finding.location else ""
+    if line and line in fix:
+        return fix  # the user's own words
+    if len(names) > 1:
+        for name in names:
+            fix = re.sub(rf"(?<![\w.])model\.{re.escape(name)}(?!\w)", name, fix)
+    about = {name.partition(".")[0] for name in finding.tensors} if len(names) > 1 else {names[0]}
+    return re.sub(r"(?<![\w.])model(?=[.\[])", about.pop(), fix) if len(about) == 1 else fix
