@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import io
+import os
 import re
 import shlex
 import subprocess
@@ -42,8 +43,10 @@ class Ran:
     err: str = ""
 
 
-def freezecheck_command(*arguments: str, folder: Path = ROOT) -> Ran:
+def freezecheck_command(*arguments: str, folder: Path = ROOT, columns: int | None = None) -> Ran:
     """Run `freezecheck ARGUMENTS` in this process, as the installed command would in `folder`.
+
+    `columns` is the width of its terminal; None, as for a file, is what the READMEs show, whoever fills them.
 
     The user's modules are forgotten afterwards: a process of its own would not hand them to the next one.
     """
@@ -51,7 +54,10 @@ def freezecheck_command(*arguments: str, folder: Path = ROOT) -> Ran:
 
     out, err, argv, path, known = io.StringIO(), io.StringIO(), sys.argv, list(sys.path), set(sys.modules)
     code: object = 0
+    width = os.environ.pop("COLUMNS", None)
     try:
+        if columns is not None:
+            os.environ["COLUMNS"] = str(columns)
         sys.argv = ["freezecheck", *arguments]
         with contextlib.chdir(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             main()
@@ -59,6 +65,8 @@ def freezecheck_command(*arguments: str, folder: Path = ROOT) -> Ran:
         code = stop.code or 0
     finally:
         sys.argv, sys.path[:] = argv, path
+        os.environ.pop("COLUMNS", None)
+        os.environ.update({} if width is None else {"COLUMNS": width})
         for name in set(sys.modules) - known:
             if str(folder.resolve()) in str(getattr(sys.modules[name], "__file__", None)) and folder != ROOT:
                 del sys.modules[name]

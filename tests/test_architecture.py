@@ -23,12 +23,10 @@ TREES = {path: ast.parse(text) for path, text in TEXTS.items()}
 # the order inside a layer.
 LAYERS = (
     {"records", "errors"},
-    {"discover", "flags", "guard", "places", "schema", "subject"},
-    {"draft", "draft_selectors", "match", "nearest", "rows", "selection", "selectors"}  # names → expectations, and back
-    | {"spec", "spec_mistakes", "spec_model", "spec_text", "toml_lines"}
-    | {"rules", "source", "inputs", "loaders", "probe", "checkpoint"},
-    {"assemble", "check", "differ", "judge", "loading", "freezing", "objects", "phases", "pretrained", "render"}
-    | {"watching"},
+    {"discover", "guard", "places", "schema", "subject"},
+    {"checkpoint", "inputs", "loaders", "probe", "rules", "source", "spec"},
+    {"arguments", "assemble", "check", "differ", "freezing", "judge", "loading", "objects", "phases", "pretrained"}
+    | {"render", "watching"},
     {"cli", "callbacks", "pytest_plugin"},
     {"__main__", "__init__"},
 )
@@ -45,7 +43,7 @@ ONLY_IN = {
     "pytest": {"pytest_plugin"},
     "lightning": {"callbacks.lightning"},
     "transformers": {"callbacks.transformers"},
-    "pydantic": {"spec", "spec_mistakes", "spec_model"},
+    "pydantic": {"spec.schema"},
 }
 HEADINGS = ("## What it does", "## Why is this bad", "## Example", "## Use instead")
 

@@ -122,7 +122,7 @@ class TestModes:
         assert in_eval(model) == {"stem.1"}
 
     def test_a_copy_and_a_pickle_stay_too(self):
-        """What is deep-copied (an average of the weights) or saved whole keeps its own layer in eval, not the first's."""
+        """What is deep-copied (an average of the weights) or saved whole keeps its own layer in eval mode."""
         model = freezecheck.apply(Net(), spec('trainable = ["body", "head"]'))
         file = io.BytesIO()
         torch.save(model, file)

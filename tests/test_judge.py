@@ -184,8 +184,8 @@ class TestWhatIsSkipped:
         """Ignored and not selected are two reasons."""
         only(told("FZ101"), told("FZ102"), told("FZ201"), told("FZ301"))
         assert judge(Case(()), select=("FZ1", "FZ2"), ignore=("FZ102",))[1] == (
-            Skipped("FZ102", "ignored by the spec or --ignore", ("FZ102",)),
-            Skipped("FZ301", "not selected by --select", ("FZ301",)),
+            Skipped("FZ102", "ignored, as the spec or the caller wants it", ("FZ102",)),
+            Skipped("FZ301", "not among the rules selected", ("FZ301",)),
         )
 
     def test_what_ran_is_what_was_not_left_out(self):

@@ -14,11 +14,11 @@ from torch import nn
 
 import freezecheck
 from freezecheck.errors import FreezecheckError, ProbeError, SpecError, TargetError, UsageError
-from freezecheck.match import match
 from freezecheck.phases import stages_of
 from freezecheck.probe.describe import describe
 from freezecheck.records import Expected, Report
 from freezecheck.spec import Spec
+from freezecheck.spec.match import match
 from tests.readme import freezecheck_command
 
 torch.set_num_threads(1)
@@ -313,7 +313,7 @@ class TestChoosing:
     @pytest.mark.parametrize(
         ("spec", "said"),
         [
-            (None, "no freeze spec was given, which has no phase `head`"),
+            (None, "there is no phase `head` without a freeze spec"),
             (Spec.parse("", "a.toml"), "a.toml has no phase `head`"),
             (Spec.of(phase=[{"name": "heat"}]), "the spec has no phase `head`; did you mean `heat`?"),
         ],

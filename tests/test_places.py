@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from freezecheck.places import frames_of, kind, library_location, raised_at, shown, user_location
+from freezecheck.places import class_location, frames_of, kind, library_location, raised_at, shown, user_location
 
 
 class TestKind:
@@ -126,3 +126,12 @@ class TestFrames:
         )
         assert raised_at(caught.value).file == file
         assert raised_at(caught.value).line == 2
+
+
+def test_a_class_of_the_users_has_its_line_and_no_other_has():
+    """Torch's own, and one that was made without a file, are not in the user's code."""
+    place = class_location(Net)
+    assert place is not None
+    assert (place.file, place.text) == (shown(__file__), "class Net(nn.Module):")
+    assert class_location(nn.Linear) is None
+    assert class_location(type("Made", (nn.Module,), {"__module__": "nowhere"})) is None

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from .evidence import Evidence
+from .replaced import replaced
 from .trace import Trace
 
 
@@ -20,18 +21,16 @@ def inside_backward(trace: Trace) -> Iterator[None]:
     `torch.autograd.backward` is itself a torch function: while it runs, torch has taken the mode off its stack. Here
     the mode goes back on for the engine's own run.
     """
-    module: Any = torch.autograd
-    engine = module._engine_run_backward
 
-    def run(*args: Any, **kwargs: Any) -> Any:
-        with trace:
-            return engine(*args, **kwargs)
+    def around(engine: Any) -> Any:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            with trace:
+                return engine(*args, **kwargs)
 
-    module._engine_run_backward = run
-    try:
+        return run
+
+    with replaced(torch.autograd, "_engine_run_backward", around):
         yield
-    finally:
-        module._engine_run_backward = engine
 
 
 @contextmanager

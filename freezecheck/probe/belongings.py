@@ -62,6 +62,25 @@ def _is(now: Any, before: Any) -> bool:
     return now is before
 
 
+class Empties:
+    """Containers that held nothing, most of a module's registries of hooks: one record for all of them is far less."""
+
+    what = "containers that were empty"
+
+    def __init__(self) -> None:
+        self._boxes: list[Any] = []
+
+    def add(self, box: Any) -> None:
+        """Remember an empty container."""
+        self._boxes.append(box)
+
+    def restore(self) -> None:
+        """Empty the containers again."""
+        for box in self._boxes:
+            if box:
+                box.clear()
+
+
 class ClassOf:
     """The class of an object: a lazy module or parameter takes another one when it comes to life."""
 
@@ -87,6 +106,8 @@ class Belongings:
         self.records = records
         self._hold = hold
         self._seen: set[int] = set()
+        self._empties = Empties()
+        records.append(self._empties)
 
     def walk(self, path: str, thing: Any, state: bool = False) -> None:
         """Record `thing` and whatever it leads to."""
@@ -113,9 +134,12 @@ class Belongings:
     def _container(self, path: str, box: Any, state: bool) -> None:
         if not self._new(box):
             return
+        if not box:
+            self._empties.add(box)
+            return
         if type(box) is not tuple:
             self.records.append(Contents(path, box))
-        if not box or type(box) is set:
+        if type(box) is set:
             return
         mapping = type(box) in _MAPPINGS
         for key, value in box.items() if mapping else enumerate(box):

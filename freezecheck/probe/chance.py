@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -37,17 +37,25 @@ class Look(Trace):
         self.choice = Choice(self.flow)
         self.above: dict[int, int] = {}
         """By the bit of a parameter, those upstream of what it was applied to."""
-        self.before_inputs, self._before, self._after = _dice(), None, None
+        self._generators = _generators(probe.anatomy.modules.values())
+        self.before_inputs, self._before, self._after = self._dice(), None, None
 
     def __enter__(self) -> Any:
         """Begin to trace; the first time, the forward is about to begin."""
-        self._before = self._before or _dice()
+        self._before = self._before or self._dice()
         return super().__enter__()  # type: ignore[no-untyped-call]  # torch's own
 
     def __exit__(self, *raised: Any) -> None:
         """Stop tracing; the first time, the forward is over."""
-        self._after = self._after or _dice()
-        super().__exit__(*raised)  # type: ignore[no-untyped-call]  # torch's own
+        self._after = self._after or self._dice()
+        super().__exit__(*raised)
+
+    def _dice(self) -> Any:
+        """The state of every random number generator that a forward may ask."""
+        numpy = sys.modules.get("numpy")
+        drawn = None if numpy is None else str(numpy.random.get_state())
+        own = [_state_of(generator) for generator in self._generators]
+        return torch.get_rng_state().numpy().tobytes(), random.getstate(), drawn, own
 
     @property
     def by_dice(self) -> bool:
@@ -198,8 +206,14 @@ def _is_chance(module: nn.Module) -> bool:
     return "drop" in name or "stochasticdepth" in name
 
 
-def _dice() -> Any:
-    """The state of every random number generator that a forward may ask."""
+def _generators(modules: Iterable[nn.Module]) -> list[Any]:
+    """Return the random number generators that modules keep for themselves."""
     numpy = sys.modules.get("numpy")
-    drawn = None if numpy is None else str(numpy.random.get_state())
-    return torch.get_rng_state().numpy().tobytes(), random.getstate(), drawn
+    kinds = (torch.Generator, random.Random, *((numpy.random.Generator,) if numpy is not None else ()))
+    return [value for module in modules for value in vars(module).values() if isinstance(value, kinds)]
+
+
+def _state_of(generator: Any) -> Any:
+    if isinstance(generator, torch.Generator):
+        return generator.get_state().tolist()
+    return generator.getstate() if isinstance(generator, random.Random) else str(generator.bit_generator.state)

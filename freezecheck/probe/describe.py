@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parameter import is_lazy
 
+from ..places import class_location
 from ..records import Description, Gradient, Layer, StrayFlag, Tensor
 
 _TRANSPARENT = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
@@ -19,6 +21,9 @@ _TRANSPARENT = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrap
 _DATA_PARALLEL = frozenset({"DataParallel", "DistributedDataParallel"})
 _LIKENESS = 0.78
 """How alike to `requiresgrad` (difflib) an attribute must be: require_grad, required_grads, requires_gradient are."""
+_GRAD = ("grad", "gard", "rgad", "grda")
+"""The word with two letters exchanged as well."""
+_TURNED = frozenset({"gradrequire", "gradrequires", "gradrequired"})
 
 
 @dataclass(frozen=True)
@@ -159,10 +164,17 @@ def largest_in(tensor: torch.Tensor) -> float:
     return float(torch.linalg.vector_norm(values.float() if values.itemsize < 2 else values, float("inf")))
 
 
+def grown_from(before: torch.Tensor, now: torch.Tensor) -> bool:
+    """Whether `now` is larger than `before` and begins with it, as a cache of positions that a longer input needs."""
+    if now.dim() != before.dim() or now.dtype != before.dtype or now.shape == before.shape:
+        return False
+    if any(map(int.__lt__, now.shape, before.shape)):
+        return False
+    return torch.equal(now[tuple(map(slice, before.shape))], before)
+
+
 def _layer(path: str, module: nn.Module, owned: tuple[str, ...]) -> Layer:
     indexed = isinstance(module, (nn.ModuleList, nn.Sequential))
-    probability = getattr(module, "p", None) if isinstance(module, nn.modules.dropout._DropoutNd) else None
-    kept = getattr(module, "drop_prob", None) if type(module).__name__ == "DropPath" else None
     return Layer(
         name=path,
         type=type(module).__name__,
@@ -170,12 +182,27 @@ def _layer(path: str, module: nn.Module, owned: tuple[str, ...]) -> Layer:
         training=module.training,
         tensors=owned,
         items=tuple(module._modules) if indexed else None,
-        dropout=float(probability) if probability is not None else (float(kept) if kept else None),
-        statistics=tuple(_statistics(path, module)),
+        dropout=_dropout(module),
+        statistics=tuple(statistics_of(path, module)),
+        defined_at=class_location(type(module)),
     )
 
 
-def _statistics(path: str, module: nn.Module) -> Iterator[str]:
+def _dropout(module: nn.Module) -> float | None:
+    """Return the probability with which a layer itself drops what it computes, where it is a layer that does."""
+    kind = type(module).__name__
+    if isinstance(module, nn.modules.dropout._DropoutNd) or kind == "StochasticDepth":
+        probability = getattr(module, "p", None)
+    elif isinstance(module, nn.RNNBase):
+        probability = module.dropout if module.num_layers > 1 else None  # between the layers of one alone there is none
+    elif isinstance(module, nn.MultiheadAttention):
+        probability = module.dropout or None
+    else:
+        probability = (getattr(module, "drop_prob", None) or None) if kind.endswith("DropPath") else None
+    return float(probability) if isinstance(probability, (int, float)) else None
+
+
+def statistics_of(path: str, module: nn.Module) -> Iterator[str]:
     """Yield the names of the buffers that a forward in training mode moves by design."""
     prefix = f"{path}." if path else ""
     buffers = [key for key, value in module._buffers.items() if value is not None]
@@ -195,11 +222,13 @@ def _statistics(path: str, module: nn.Module) -> Iterator[str]:
 def _strays(modules: dict[str, nn.Module], live: dict[int, torch.Tensor], names: dict[int, str]) -> Iterator[StrayFlag]:
     for key, tensor in live.items():
         for attribute, value in list(getattr(tensor, "__dict__", {}).items()):
-            if _looks_like_the_flag(attribute, value) and _missed(tensor, value):
+            likely = _looks_like_the_flag(attribute, value) or _says_so_of_a_tensor(attribute, value)
+            if likely and _missed(tensor, value):
                 yield StrayFlag(names[key], "parameter", attribute, repr(value), (names[key],))
     for path, module in modules.items():
         for attribute, value in list(vars(module).items()):
-            if attribute == "requires_grad" or _looks_like_the_flag(attribute, value):
+            likely = attribute == "requires_grad" or _looks_like_the_flag(attribute, value)
+            if likely or (attribute == "trainable" and value is False and not _its_own(module, attribute)):
                 missed = tuple(names[id(p)] for p in module.parameters() if id(p) in names and _missed(p, value))
                 if missed and isinstance(value, (bool, int)):
                     yield StrayFlag(path, "module", attribute, repr(value), missed)
@@ -209,9 +238,21 @@ def _looks_like_the_flag(attribute: str, value: Any) -> bool:
     if attribute == "requires_grad_":  # the method, overwritten by an assignment
         return not callable(value)
     bare = attribute.lower().replace("_", "")
-    if "grad" not in bare or not bare.startswith("req") or not isinstance(value, (bool, int)):
+    if not bare.startswith("req") or not any(word in bare for word in _GRAD) or not isinstance(value, (bool, int)):
         return False
     return difflib.SequenceMatcher(None, bare, "requiresgrad").ratio() >= _LIKENESS
+
+
+def _says_so_of_a_tensor(attribute: str, value: Any) -> bool:
+    """Whether an attribute says of a tensor what a module may well call an option of its own."""
+    return isinstance(value, bool) and attribute.lower().replace("_", "") in _TURNED
+
+
+def _its_own(module: nn.Module, attribute: str) -> bool:
+    """Whether a module's own class speaks of an attribute; Keras' `trainable` on another one does nothing."""
+    methods = (vars(cls) for cls in type(module).__mro__ if cls is not nn.Module and issubclass(cls, nn.Module))
+    codes = (getattr(inspect.unwrap(method), "__code__", None) for own in methods for method in own.values())
+    return any(attribute in (*code.co_names, *code.co_varnames) for code in codes if code is not None)
 
 
 def _missed(tensor: torch.Tensor, value: Any) -> bool:

@@ -31,6 +31,8 @@ class Evidence:
         self.leaves: dict[str, Leaf] = {}
         self.used: set[str] = set()
         self.wasted: set[str] = set()
+        self.woken: set[str] = set()
+        """Parameters whose first gradient was nothing but zeros."""
         self.reached: set[int] = set()
         self.loss: Loss | None = None
         self.sharded = any(hasattr(p, "_local_tensor") for p in parameters.values())
@@ -50,8 +52,8 @@ class Evidence:
             if parameter.requires_grad and (final or self.asleep(name)):
                 self.note_gradient(name, parameter.grad, final=final)
 
-    def note_gradient(self, name: str, gradient: torch.Tensor | None, *, final: bool = True) -> None:
-        """Look at one gradient, and keep it if it is the strongest seen of its parameter."""
+    def note_gradient(self, name: str, gradient: torch.Tensor | None, *, final: bool = True) -> Gradient:
+        """Look at one gradient, keep it if it is the strongest seen of its parameter, and return what it holds."""
         seen = Gradient.NONE
         if gradient is not None:
             seen, largest = strength_of(gradient)
@@ -59,7 +61,11 @@ class Evidence:
                 seen, largest = Gradient.NONZERO, None
             if largest is not None:
                 self.gradient_max[name] = max(self.gradient_max.get(name, 0.0), largest)
-        self.gradients[name] = max(self.gradients.get(name, Gradient.NONE), seen, key=_STRENGTH.index)
+        before = self.gradients.get(name, Gradient.NONE)
+        if before is Gradient.NONE and seen is Gradient.ZERO:
+            self.woken.add(name)
+        self.gradients[name] = max(before, seen, key=_STRENGTH.index)
+        return seen
 
     def note_backward(
         self,

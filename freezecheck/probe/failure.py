@@ -9,32 +9,34 @@ from torch import nn
 
 from ..errors import ProbeError
 from ..guard import said
-from ..inputs import explain_shape_failure
+from ..inputs import explain_shape_failure, misfit, said_of
 from ..places import frames_of, kind, raised_at
 
 if TYPE_CHECKING:
     from ..subject import Subject
 
-_OTHER_SHAPE = (
-    "give another shape: --input-shape 2,3,224,224, or inputs = { shape = [2, 3, 224, 224] } in the spec, or define "
-    "example_inputs() beside the model"
-)
 _NO_VALUES = (
-    "the meta device holds no values to decide by: leave --meta out, or check a smaller model of the same class on the "
-    "CPU"
+    "the meta device holds no values to decide by: check it (or a smaller model of the same class) on the CPU, which "
+    "is to leave --meta out"
 )
 
 
 def failed(subject: Subject, inputs: Any, doing: str, error: Exception) -> ProbeError:
     """Return the error to raise for what a forward (with its loss) raised; it says the inputs and the layer."""
     message = f"{doing} {said(error)}"
-    hint = ""
+    given = said_of(inputs)
+    whence = subject.inputs_said.removeprefix(given).removeprefix(",").strip()
+    whence = f" ({whence})" if whence else ""
     if "meta" in str(error).lower() and any(p.is_meta for p in subject.model.parameters()):
-        hint = _NO_VALUES
-    elif _in_a_layer(subject.model, error):
-        whence = "" if not subject.inputs_said else f" ({subject.inputs_said})"
+        return ProbeError(message, hint=_NO_VALUES, location=raised_at(error), frames=frames_of(error))
+    if subject.compute_loss is None and (unfit := misfit(subject.model, inputs, error)):
+        message += f"\nthe model was given {given}{whence}: {unfit}"
+        frames = frames_of(error) if raised_at(error) else ()
+        return ProbeError(message, hint=subject.asking.fewer, location=raised_at(error), frames=frames)
+    hint = ""
+    if _in_a_layer(subject.model, error):
         message += f"\nin {explain_shape_failure(subject.model, inputs, error)}{whence}"
-        hint = _OTHER_SHAPE if _by_torch(error) else ""
+        hint = subject.asking.shape if _by_torch(error) else ""
     return ProbeError(message, hint=hint, location=raised_at(error), frames=frames_of(error))
 
 

@@ -13,38 +13,35 @@ from ..places import library_location, location_in, user_location
 from ..records import Cut, Location
 from .flow import tensors_in
 from .graph import leaves_of
+from .replaced import replaced
 from .trace import Trace
 from .transforms import following_transforms
-
-_originals = (torch.autograd.Function.__dict__["apply"], torch.nn.Parameter.__dict__["__new__"])
-_following: list[Trace] = []
-"""Who follows now. They may end in another order than they began; torch's own come back with the last."""
 
 
 @contextmanager
 def following_functions(trace: Trace) -> Iterator[None]:
     """See every `Function.apply` and `nn.Parameter(...)` while the context lasts: the mode itself sees neither."""
-    _following.append(trace)
-    base, parameter = torch.autograd.Function, torch.nn.Parameter
-    apply, new = base.__dict__["apply"], parameter.__dict__["__new__"]
 
-    def followed_apply(cls: type, *args: Any, **kwargs: Any) -> Any:
-        return _apply(trace, cls, apply.__get__(None, cls), args, kwargs)
+    def around_apply(apply: Any) -> Any:
+        def followed(cls: type, *args: Any, **kwargs: Any) -> Any:
+            return _apply(trace, cls, apply.__get__(None, cls), args, kwargs)
 
-    def followed_new(cls: type, *args: Any, **kwargs: Any) -> Any:
-        made = new.__get__(None, cls)(cls, *args, **kwargs)
-        _wrapped(trace, made, args, kwargs)
-        return made
+        return classmethod(followed)
 
-    base.apply = classmethod(followed_apply)
-    parameter.__new__ = staticmethod(followed_new)  # type: ignore[method-assign]  # put back below
-    try:
-        with following_transforms(trace.flow):
-            yield
-    finally:
-        _following.remove(trace)
-        if not _following:
-            base.apply, parameter.__new__ = _originals  # type: ignore[method-assign]  # as they were
+    def around_new(new: Any) -> Any:
+        def followed(cls: type, *args: Any, **kwargs: Any) -> Any:
+            made = new.__get__(None, cls)(cls, *args, **kwargs)
+            _wrapped(trace, made, args, kwargs)
+            return made
+
+        return staticmethod(followed)
+
+    with (
+        replaced(torch.autograd.Function, "apply", around_apply),
+        replaced(torch.nn.Parameter, "__new__", around_new),
+        following_transforms(trace.flow),
+    ):
+        yield
 
 
 def _wrapped(trace: Trace, made: torch.Tensor, args: Any, kwargs: Any) -> None:

@@ -19,6 +19,7 @@ SMALL = 4096
 """Bytes up to which a copy costs no more than a fingerprint."""
 
 _ALIGN = 64
+_HUGE_PAGE = 2**21
 
 
 class Content:
@@ -141,17 +142,21 @@ def copy_all(contents: Iterable[Content]) -> None:
 
 def _block(size: int) -> Tensor:
     """Return uninitialised bytes; from 2 MiB on in huge pages, since a page fault costs more than copying a page."""
-    if size < 2**21 or not hasattr(mmap, "MADV_HUGEPAGE"):
+    if size < _HUGE_PAGE or not hasattr(mmap, "MADV_HUGEPAGE"):
         return torch.empty(size, dtype=torch.uint8, device="cpu")
     block = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     block.madvise(mmap.MADV_HUGEPAGE)
-    return torch.frombuffer(block, dtype=torch.uint8)
+    room = torch.frombuffer(block, dtype=torch.uint8)
+    room[::_HUGE_PAGE] = 0  # one thread meets every page first: threads that fault together wait for each other
+    return room
 
 
 def _like(part: Tensor, room: Tensor) -> Tensor:
     """Return a dense tensor in `room`, with the shape of `part` and its order in memory."""
-    order = memory_order(part)
     flat = room[: part.numel() * part.element_size()].view(part.dtype)
+    if part.is_contiguous():
+        return flat.view(part.shape)
+    order = memory_order(part)
     inverse = sorted(range(part.dim()), key=lambda dim: order[dim])
     return flat.view([part.shape[dim] for dim in order]).permute(inverse)
 

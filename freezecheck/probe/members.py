@@ -45,7 +45,8 @@ def memberships(
             group=index,
             lr=_number(group["lr"]) if group.get("lr") is not None else math.nan,
             weight_decay=_number(group.get("weight_decay")),
-            momentum=_number(group.get("momentum")) or _number(betas[0]),
+            momentum=_number(group.get("momentum")),
+            beta=_number(betas[0]),
         )
         for tensor in group["params"]:
             name = names.get(id(tensor))

@@ -28,8 +28,12 @@ class Effect(Enum):
     """Gradient recording is switched on or off."""
     FLAG = auto()
     """A tensor's `requires_grad` is set."""
+    GRADIENT = auto()
+    """A tensor's `.grad` is set: no data flows."""
 
 
+_SET = {"data": Effect.WRITES, "requires_grad": Effect.FLAG, "grad": Effect.GRADIENT}
+"""By property, what it is to set it."""
 _DATA_PROPERTIES = frozenset({"T", "H", "mT", "mH", "real", "imag"})
 _LEAVES = frozenset({"item", "tolist", "numpy", "__array__", "__float__", "__int__", "__index__", "__complex__"})
 _ENTERS = frozenset(
@@ -98,7 +102,7 @@ def effect_of(func: Any) -> Effect:
             return Effect.CUTS
         return Effect.ORDINARY if name in _DATA_PROPERTIES else Effect.IGNORED
     if raw == "__set__":
-        return {"data": Effect.WRITES, "requires_grad": Effect.FLAG}.get(name, Effect.IGNORED)
+        return _SET.get(name, Effect.IGNORED)
     if name in ("_set_grad_enabled", "requires_grad_"):
         return Effect.FLAG if name == "requires_grad_" else Effect.GRAD_MODE
     for names, effect in ((_CUTS, Effect.CUTS), (_LEAVES, Effect.LEAVES), (_ENTERS, Effect.ENTERS)):

@@ -27,7 +27,7 @@ def prepare(subject: Subject, ground: Ground, seed: int) -> None:
     seed_everything(seed)
     if subject.make_inputs is None:
         with torch.enable_grad(), eager():
-            found = infer(subject.model, subject.extras)
+            found = infer(subject.model, subject.extras, subject.asking)
         subject.make_inputs, subject.inputs_said = on_device(found.make, _device_of(subject)), found.said
     elif subject.device is not None:
         subject.make_inputs = on_device(subject.make_inputs, subject.device)

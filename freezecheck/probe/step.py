@@ -28,7 +28,7 @@ from ..records import (
 from ..subject import Subject
 from .backward import gradients_on_arrival, inside_backward
 from .chance import look_without_chance, skipped
-from .describe import Anatomy, gradient_in
+from .describe import Anatomy, gradient_in, grown_from
 from .evidence import Evidence
 from .failure import failed
 from .flow import tensors_in
@@ -38,6 +38,8 @@ from .loss import default_loss, require_scalar
 from .members import default_optimizers, groups_of, hooks_on, memberships, needs_closure, takes_closure, warm_up
 from .rows import RowEvidence
 from .trace import Trace
+from .undone import undone
+from .unregistered import hidden_layers
 from .update import lost_update
 
 if TYPE_CHECKING:
@@ -69,6 +71,7 @@ def observe(
         if not probe.asleep():
             break
     progress("comparing every tensor with what it was")
+    probe.look_for_undone_steps()
     probe.look_without_chance()
     return probe.observation()
 
@@ -92,6 +95,7 @@ class Probe:
         self.foreign: list[tuple[Foreign, torch.Tensor]] = []
         self.by_chance: frozenset[str] = frozenset()
         self.not_chosen: frozenset[str] = frozenset()
+        self.undone: frozenset[str] = frozenset()
         self.said: list[str] = []
         self.loss_said: list[str] = []
 
@@ -100,7 +104,8 @@ class Probe:
         """The parameters that require grad now: `train()` or the forward may have set a flag."""
         return {n: p for n, p in self.parameters.items() if p.requires_grad}
 
-    def _trace(self, follow: Iterable[torch.Tensor] = ()) -> Trace:
+    def trace(self, follow: Iterable[torch.Tensor] = ()) -> Trace:
+        """Make a trace that tells the ground of writes, and this probe of flags that are set."""
         trace = Trace(follow, self.anatomy.tensors.values(), self.ground.keep)
         trace.on_flag = self._turned
         return trace
@@ -117,11 +122,10 @@ class Probe:
         """Seed, put the model into train mode as a loop does, and look at the optimizers."""
         seed_everything(self.seed)
         model = self.subject.model
-        with users_code("model.train()", ProbeError), self._trace():
+        with users_code("model.train()", ProbeError), self.trace():
             model.train()
             for path in self.plan.eval_layers:
                 self.anatomy.modules[path].eval()
-        self.modes = {path: module.training for path, module in self.anatomy.modules.items()}
         given = self.subject.optimizers
         self.optimizers = default_optimizers(self.parameters) if given is None else given
         self.said += warm_up(self.optimizers)
@@ -143,7 +147,9 @@ class Probe:
         """Run one forward, loss, backward and optimizer step, and note the gradients."""
         self.taken += 1
         self._clear()
-        loss = self._backward(self._trace(self.trainable.values()))
+        loss = self._backward(self.trace(self.trainable.values()))
+        # A forward may hold a part in eval mode itself: what counts is the mode that it leaves behind.
+        self.modes = {path: module.training for path, module in self.anatomy.modules.items()}
         if loss.requires_grad:
             self._optimize()
 
@@ -153,7 +159,8 @@ class Probe:
         for parameter in self.trainable.values():
             parameter.grad = None
 
-    def _backward(self, trace: Trace) -> torch.Tensor:
+    def forward(self, trace: Trace) -> tuple[Any, torch.Tensor]:
+        """Make inputs, run the forward and the loss on them, and return inputs and loss."""
         make = self.subject.make_inputs
         assert make is not None, "the caller infers the inputs"
         with users_code("making the inputs", ProbeError):
@@ -161,7 +168,10 @@ class Probe:
         for tensor in tensors_in((inputs,), {}):
             trace.flow.put(tensor, 0, 0)
         with self._running("the forward and the loss", trace), following_functions(trace):
-            loss = require_scalar(self._computed(inputs))
+            return inputs, require_scalar(self._computed(inputs))
+
+    def _backward(self, trace: Trace) -> torch.Tensor:
+        inputs, loss = self.forward(trace)
         trace.phase = "backward"
         if not loss.requires_grad:
             self.evidence.note_backward(trace, loss, {}, [])
@@ -202,7 +212,7 @@ class Probe:
             yield
 
     def _optimize(self) -> None:
-        trace = self._trace()
+        trace = self.trace()
         trace.phase = "step"
         for optimizer in self.optimizers:
             with self._running("the optimizer's step", trace):
@@ -245,6 +255,10 @@ class Probe:
     def _moves(self, name: str) -> bool:
         return any(member.lr for member in self.memberships[name])
 
+    def look_for_undone_steps(self) -> None:
+        """Find the parameters that a step moves and whose new value the next forward writes over."""
+        self.undone = undone(self)
+
     def look(self, trace: Trace) -> None:
         """Run forward and backward once more, and let no optimizer step."""
         self._clear()
@@ -263,7 +277,7 @@ class Probe:
         if not self.meta:
             for name, tensor in self.anatomy.tensors.items():
                 if name not in self.moved:
-                    self.moved[name] = self.ground.change(tensor, self.anatomy.now(name))
+                    self.moved[name] = self._change(name, tensor)
             self._explain_unmoved()
         self.rows.compare()
         unjudged = self.by_chance | self.not_chosen
@@ -274,7 +288,8 @@ class Probe:
         hooks = hooks_on(self.trainable)
         missing = {}
         if self.subject.optimizers is None:
-            missing[Need.OPTIMIZER] = "no optimizer was given: define build_optimizer(model), or name one in the spec"
+            ask = self.subject.asking.optimizer
+            missing[Need.OPTIMIZER] = f"no optimizer was given: {ask}, or name one in the spec"
         if self.meta:
             missing[Need.VALUES] = "the meta device holds no values: what moved and what is zero cannot be seen"
         return Observation(
@@ -285,6 +300,9 @@ class Probe:
             cuts=self.evidence.cuts,
             writes=self.evidence.writes,
             updates=self.updates,
+            undone=self.undone,
+            woken=frozenset(self.evidence.woken),
+            hidden=() if self.meta else hidden_layers(self.anatomy.modules, lambda t: self.ground.change(t)[0]),
             gradient_hooks=frozenset(hooks),
             hooked_at={name: location for name, location in hooks.items() if location is not None},
             frozen_rows=self.rows.frozen,
@@ -302,6 +320,14 @@ class Probe:
             skipped=(*self.subject.skipped, *self.rows.skipped, *skipped(self.not_chosen)),
             missing=missing,
         )
+
+    def _change(self, name: str, tensor: torch.Tensor) -> tuple[bool, float | None]:
+        """As `Ground.change`, with what stands in a tensor's place by now; a buffer that only grew has not moved."""
+        now = self.anatomy.now(name)
+        grew = name not in self.parameters and now is not None and grown_from(tensor, now)
+        if grew and not self.ground.change(tensor)[0]:
+            return False, 0.0
+        return self.ground.change(tensor, now)
 
     def _flags_now(self) -> dict[str, bool]:
         """The flags that are no longer what they were when the check began."""

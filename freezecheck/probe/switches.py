@@ -77,7 +77,12 @@ def _default_device() -> Iterator[Switch]:
             context = getattr(place, "device_context", None)
             return None if context is None else context.device
 
-        yield Switch("the default device", read, torch.set_default_device)
+        def write(device: torch.device | None) -> None:
+            torch.set_default_device(device)
+            if device is None:
+                vars(place).pop("device_context", None)  # up to torch 2.4 get_default_device() fails on a None there
+
+        yield Switch("the default device", read, write)
 
 
 def _deterministic() -> tuple[bool, bool]:

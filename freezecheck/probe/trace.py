@@ -20,13 +20,13 @@ from types import FrameType
 from typing import Any
 
 import torch
-from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
+from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack, _pop_mode, _push_mode
 
 from ..places import kind, library_location, location_in, user_location
-from ..records import Cut, Location, Write
+from ..records import Cut, Location, Phase, Write
 from .flow import Flow, alive, tensors_in
 from .operations import Effect, call_words, effect_of, is_flat, is_one_to_one, opens_memory, reason_of, written_by
-from .writes import Phase, Writes
+from .writes import Writes
 
 
 @dataclass
@@ -66,8 +66,11 @@ class Trace(TorchFunctionMode):
         self.functions: list[tuple[Any, Location | None]] = []
         """The graph node of each custom function's result, and the line that called it."""
         self.made: list[torch.Tensor] = []
-        """Leaves that the forward itself made, on purpose: to differentiate by them, or out of what it computed."""
+        """Leaves that are there on purpose: the forward made them of what it computed, or differentiates by them."""
         self.phase: Phase = "forward"
+        """Data is followed in `forward`, which is all but the backward and the step."""
+        self.in_loop = False
+        """Whether what is called `forward` is the training loop's own doing now, around its models' forwards."""
         self._stopped = False
         self._region, self._mode = 0, (True, False)
         self._entered: list[Location | None] = []
@@ -75,6 +78,8 @@ class Trace(TorchFunctionMode):
         self._pending = (0, 0)
         self.on_flag: Callable[[torch.Tensor, bool], None] | None = None
         """Called with a tensor and the `requires_grad` that it is being given."""
+        self.on_clear: Callable[[torch.Tensor], None] | None = None
+        """Called with a tensor whose `.grad` is being set to None."""
         self.simulated: bool | None = None
         """Inside a custom Function torch records nothing: there, whether the user's own switches would record."""
 
@@ -95,9 +100,18 @@ class Trace(TorchFunctionMode):
         self.__enter__()  # type: ignore[no-untyped-call]  # torch's own
 
     def stop(self) -> None:
-        """Look no more: leave the stack of modes when uppermost there, and until then only pass calls through."""
+        """Look no more: leave the stack of modes, or pass calls through where torch holds the mode for a while."""
         self._stopped = True
         leave_stopped()
+
+    def __exit__(self, *exception: object) -> None:
+        """Leave the stack, unless the trace was stopped meanwhile and is no longer there."""
+        if _get_current_function_mode_stack()[-1:] == [self]:  # type: ignore[no-untyped-call]  # torch's own
+            super().__exit__(*exception)  # type: ignore[no-untyped-call]  # as above
+
+    @property
+    def _now(self) -> Phase:
+        return "loop" if self.in_loop and self.phase == "forward" else self.phase
 
     # ------------------------------------------------------------ the mode
 
@@ -109,14 +123,10 @@ class Trace(TorchFunctionMode):
         effect = effect_of(func)
         if effect is Effect.IGNORED:
             if opens_memory(func):
-                self._writes.note_opening(func, tensors_in(args[:1], {}), self.phase)
+                self._writes.note_opening(func, tensors_in(args[:1], {}), self._now)
             return func(*args, **kwargs)
-        if effect is Effect.FLAG:
-            value = bool(args[1] if len(args) > 1 else kwargs.get("requires_grad", True))
-            if value and self.phase == "forward":
-                self.made.append(args[0])
-            if self.on_flag is not None:
-                self.on_flag(args[0], value)
+        if effect in (Effect.FLAG, Effect.GRADIENT):
+            self._note_set(effect, args[0], args[1] if len(args) > 1 else kwargs.get("requires_grad", True))
             return func(*args, **kwargs)
         if self.phase != "forward":
             self._writes.note(func, written_by(func, args, kwargs), self.phase)
@@ -125,6 +135,16 @@ class Trace(TorchFunctionMode):
             self._switch(bool(args[0]))
             return func(*args, **kwargs)
         return self._run(func, effect, args, kwargs)
+
+    def _note_set(self, effect: Effect, tensor: torch.Tensor, value: Any) -> None:
+        if effect is Effect.GRADIENT:
+            if self.on_clear is not None and value is None:
+                self.on_clear(tensor)
+            return
+        if value and self.phase == "forward":
+            self.made.append(tensor)
+        if self.on_flag is not None:
+            self.on_flag(tensor, bool(value))
 
     def _run(self, func: Any, effect: Effect, args: Any, kwargs: Any) -> Any:
         inputs = tensors_in(args, kwargs)
@@ -138,12 +158,11 @@ class Trace(TorchFunctionMode):
             upstream, cuts = upstream | above, cuts | lost
         written = written_by(func, args, kwargs)
         if written:
-            self._writes.note(func, written, self.phase)
+            self._writes.note(func, written, self._now)
         elif opens_memory(func):
-            self._writes.note_opening(func, inputs[:1], self.phase)
+            self._writes.note_opening(func, inputs[:1], self._now)
         result = func(*args, **kwargs)
-        if kwargs.get("requires_grad") and isinstance(result, torch.Tensor):
-            self.made.append(result)
+        self._note_made(func, args, kwargs, result)
         if not upstream:
             self._note_waste(inputs, result)
             return result
@@ -156,6 +175,12 @@ class Trace(TorchFunctionMode):
         for output in (*outputs, *written):
             self._note_output(func, effect, output, upstream, cuts, live)
         return result
+
+    def _note_made(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
+        if kwargs.get("requires_grad") and isinstance(result, torch.Tensor):
+            self.made.append(result)
+        elif func is torch.autograd.grad:
+            self.made += tensors_in(args[1:2], {"inputs": kwargs.get("inputs")})
 
     def _note_dead_beside_living(
         self, func: Any, inputs: list[torch.Tensor], outputs: list[torch.Tensor], upstream: int, cuts: int
@@ -311,11 +336,17 @@ class Trace(TorchFunctionMode):
 
 
 def leave_stopped() -> None:
-    """Take stopped traces off the top of torch's stack of modes; one that lies below somebody's mode has to wait."""
+    """Take stopped traces off torch's stack of modes, wherever they lie in it.
+
+    One that a function of torch runs under is off the stack, and comes back when that function ends.
+    """
     stack = _get_current_function_mode_stack()  # type: ignore[no-untyped-call]  # torch's own
-    while stack and isinstance(stack[-1], Trace) and stack[-1]._stopped:
-        stack[-1].__exit__(None, None, None)  # type: ignore[no-untyped-call]  # torch's own
-        stack = _get_current_function_mode_stack()  # type: ignore[no-untyped-call]  # as above
+    kept = [mode for mode in stack if not (isinstance(mode, Trace) and mode._stopped)]
+    if len(kept) < len(stack):
+        for _ in stack:
+            _pop_mode()  # type: ignore[no-untyped-call]  # as above
+        for mode in kept:
+            _push_mode(mode)  # type: ignore[no-untyped-call]  # as above
 
 
 def _from_checkpoint(frame: FrameType | None) -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 
 from .flow import Flow
+from .replaced import replaced
 
 _WRAPPERS = (
     ("torch._functorch.vmap", ("_add_batch_dim", "_remove_batch_dim")),
@@ -21,19 +23,13 @@ _WRAPPERS = (
 @contextmanager
 def following_transforms(flow: Flow) -> Iterator[None]:
     """Let a wrapped tensor and what is taken out of it have the same parameters and cuts upstream."""
-    put_back: list[tuple[Any, str, Any]] = []
-    try:
+    with ExitStack() as stack:
         for path, names in _WRAPPERS:
             module = importlib.import_module(path)
             for name in names:
-                function = getattr(module, name, None)
-                if function is not None:
-                    put_back.append((module, name, function))
-                    setattr(module, name, _followed(flow, function))
+                if hasattr(module, name):
+                    stack.enter_context(replaced(module, name, partial(_followed, flow)))
         yield
-    finally:
-        for module, name, function in put_back:
-            setattr(module, name, function)
 
 
 def _followed(flow: Flow, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,16 +1,22 @@
-"""Leaves of the loss's graph that train but are no parameters of the model, and where they hide."""
+"""What trains or runs beside the model's own tensors: leaves that are no parameters, layers unknown to torch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from types import FunctionType, SimpleNamespace
 from typing import Any
 
 import torch
 from torch import nn
 
-from ..records import Leaf
+from ..places import kind
+from ..records import Hidden, Leaf
+from .describe import statistics_of, walk
 
 _MOST_DEPTH = 5
+_MOST_ITEMS = 1000
+"""Longer containers hold data, not layers."""
 _OWN = frozenset({"_parameters", "_buffers", "_modules"})
 
 
@@ -22,30 +28,91 @@ def unregistered(
 ) -> tuple[Leaf, ...]:
     """Return the leaves that are neither `known` (parameters, inputs; by identity) nor made on the fly.
 
-    A leaf that lies in an attribute of the model (a plain list, a dict, a raw tensor) is named by it. One that lies
-    elsewhere counts only as an `nn.Parameter`: a raw tensor made to require grad in the loss (an interpolation of a
-    gradient penalty, an adversarial example) is right.
+    A leaf that lies in an attribute of the model (a plain list, a dict, a raw tensor) is named by it, one that no
+    optimizer holds also by the global variable or the closure that it lies in. One that lies elsewhere counts only as
+    an `nn.Parameter`: a raw tensor made to require grad in the loss (an interpolation of a gradient penalty, an
+    adversarial example) is right.
     """
-    strange = [leaf for leaf in leaves if id(leaf) not in known]
+    strange = {id(leaf): leaf for leaf in leaves if id(leaf) not in known}
     if not strange:
         return ()
-    wanted = {id(leaf) for leaf in strange}
-    hidden: dict[int, tuple[str, str]] = {}
+    hidden = _found(strange.keys(), _attributes(modules))
+    if nowhere := strange.keys() - hidden.keys() - in_optimizers:
+        hidden |= _found(nowhere, _variables(modules))
+    result = []
+    for key, leaf in strange.items():
+        name, container = hidden.get(key, ("", ""))
+        if container or isinstance(leaf, nn.Parameter):
+            result.append(Leaf(name, container, tuple(leaf.shape), key in in_optimizers))
+    return tuple(sorted(result, key=lambda leaf: leaf.name))
+
+
+def _found(wanted: Set[int], places: Iterable[tuple[str, str, Any]]) -> dict[int, tuple[str, str]]:
+    """Return (name, container) of those of the wanted tensors (by identity) that lie in these places."""
+    found: dict[int, tuple[str, str]] = {}
+    for name, container, value in places:
+        for inner, tensor in _tensors_in(name, value, 0, set()):
+            if id(tensor) in wanted:
+                found.setdefault(id(tensor), (inner, container))
+    return found
+
+
+def hidden_layers(modules: Mapping[str, nn.Module], moved: Callable[[torch.Tensor], bool]) -> tuple[Hidden, ...]:
+    """Return the layers that lie in the model's attributes where torch does not look; `moved` tells of a buffer.
+
+    Of their statistics only those count that no parameter trains beside: where one does, it is the better finding.
+    """
+    registered = {id(module) for module in modules.values()}
+    found: dict[int, Hidden] = {}
+    for name, container, value in _attributes(modules):
+        for path, module in _modules_in(name, value, 0, set()):
+            if id(module) not in registered and id(module) not in found:
+                changed = tuple(path + key for key, buffer in _frozen_statistics(module) if moved(buffer))
+                found[id(module)] = Hidden(path, type(module).__name__, container, changed)
+    return tuple(found.values())
+
+
+def _frozen_statistics(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    if any(parameter.requires_grad for parameter in module.parameters()):
+        return
+    for path, inner in walk(module):
+        for key in statistics_of("", inner):
+            yield f".{path}.{key}" if path else f".{key}", inner.get_buffer(key)
+
+
+# ---------------------------------------------------------------- where to look
+
+
+def _attributes(modules: Mapping[str, nn.Module]) -> Iterator[tuple[str, str, Any]]:
+    """Yield (name, container as the records call it, value) for every attribute that torch does not look into."""
     for path, module in modules.items():
         for attribute, value in list(vars(module).items()):
-            if attribute in _OWN:
+            if attribute not in _OWN:
+                name = f"{path}.{attribute}" if path else attribute
+                yield name, f"{type(module).__name__}.{attribute}, {_kind(value)}", value
+
+
+def _variables(modules: Mapping[str, nn.Module]) -> Iterator[tuple[str, str, Any]]:
+    """Yield the same for the variables around the functions that the user wrote into the model."""
+    seen: set[int] = set()
+    for module in modules.values():
+        for function in (getattr(type(module), "forward", None), *list(vars(module).values())):
+            if not isinstance(function, FunctionType) or kind(function.__code__.co_filename) != "user":
                 continue
-            container = f"{type(module).__name__}.{attribute}, {_kind(value)}"
-            name = f"{path}.{attribute}" if path else attribute
-            for found, tensor in _tensors_in(name, value, 0, set()):
-                if id(tensor) in wanted:
-                    hidden.setdefault(id(tensor), (found, container))
-    result = []
-    for leaf in strange:
-        name, container = hidden.get(id(leaf), ("", ""))
-        if container or isinstance(leaf, nn.Parameter):
-            result.append(Leaf(name, container, tuple(leaf.shape), id(leaf) in in_optimizers))
-    return tuple(sorted(result, key=lambda leaf: leaf.name))
+            cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+            around = {name: _content(cell) for name, cell in cells}
+            if id(function.__globals__) not in seen:
+                seen.add(id(function.__globals__))
+                around |= function.__globals__
+            for name, value in list(around.items()):
+                yield name, f"{name}, a variable", value
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # the variable has no value yet
+        return None
 
 
 def _kind(value: Any) -> str:
@@ -69,6 +136,16 @@ def _tensors_in(name: str, value: Any, depth: int, seen: set[int]) -> Iterator[t
         yield from _tensors_in(f"{name}.{key}", inner, depth + 1, seen)
 
 
+def _modules_in(name: str, value: Any, depth: int, seen: set[int]) -> Iterator[tuple[str, nn.Module]]:
+    """Yield (name, module) for the outermost modules below an attribute's value."""
+    if isinstance(value, nn.Module):
+        yield name, value
+    elif depth <= _MOST_DEPTH and id(value) not in seen:
+        seen.add(id(value))
+        for key, inner in _items(value):
+            yield from _modules_in(f"{name}.{key}", inner, depth + 1, seen)
+
+
 def _items(value: Any) -> list[tuple[Any, Any]]:
     """What a container holds; of a module, the plain containers and raw tensors in its children's attributes."""
     if isinstance(value, nn.Module):
@@ -78,6 +155,8 @@ def _items(value: Any) -> list[tuple[Any, Any]]:
             for key, inner in list(vars(module).items())
             if key not in _OWN and isinstance(inner, (list, tuple, dict, torch.Tensor))
         ]
-    if isinstance(value, Mapping):
-        return list(value.items())
-    return list(enumerate(value)) if isinstance(value, (list, tuple, set)) else []
+    if isinstance(value, SimpleNamespace) or (dataclasses.is_dataclass(value) and not isinstance(value, type)):
+        return list(getattr(value, "__dict__", {}).items())
+    if not isinstance(value, (list, tuple, set, Mapping)) or len(value) > _MOST_ITEMS:
+        return []
+    return list(value.items()) if isinstance(value, Mapping) else list(enumerate(value))

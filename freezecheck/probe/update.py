@@ -24,6 +24,8 @@ def lost_update(optimizer: Any, group: dict[str, Any], tensor: torch.Tensor) -> 
         return None
     exact = tensor.detach().double()
     change = _stepped(optimizer, group, exact, gradient.detach().double())
+    if change is not None and not change.any():  # less than even float64 resolves there: from zero it shows
+        change = _stepped(optimizer, group, torch.zeros_like(exact), gradient.detach().double())
     if change is None:
         change = float(group.get("lr", 0.0)) * gradient.detach().double().abs()
     resolution = _resolution(exact, tensor.dtype)

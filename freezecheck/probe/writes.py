@@ -5,16 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 from types import FrameType
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from ..places import user_location
-from ..records import Write
+from ..records import Phase, Write
 from .flow import storage_of
 from .operations import Effect, call_words, effect_of
 
-Phase = Literal["forward", "backward", "step"]
 _THE_TRACER = 2
 """Frames between a function of torch and `Writes.note`: the mode's own."""
 

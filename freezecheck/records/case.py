@@ -10,7 +10,7 @@ from typing import Literal
 from .comparison import Change, Comparison
 from .model import Layer, StrayFlag, Tensor
 from .plan import Plan
-from .seen import Conditions, Cut, Foreign, Leaf, Loss, Membership, RowsSeen, Skipped, Update, Write
+from .seen import Conditions, Cut, Foreign, Hidden, Leaf, Loss, Membership, RowsSeen, Skipped, Update, Write
 from .words import Expected, Gradient, Location, Need
 
 
@@ -38,6 +38,14 @@ class Facts:
     writes: tuple[Write, ...] = ()
     update: Update | None = None
     """Only for a tensor with a gradient that did not move."""
+    undone: bool = False
+    """A step moves it, and the next forward writes over whatever the step made of it."""
+    woken: bool = False
+    """Its first gradient was nothing but zeros: it had to wait for another tensor to move, as LoRA's A does for B."""
+    cleared: bool = False
+    """A backward gave it a gradient, and the loop took that away before the optimizer stepped, each time."""
+    cleared_at: Location | None = None
+    """The line that did."""
     flipped: Location | None = None
     """Where its requires_grad was changed between set-up and step."""
     gradient_hook: bool = False
@@ -107,6 +115,7 @@ class Case:
     strays: tuple[StrayFlag, ...] = ()
     foreign: tuple[Foreign, ...] = ()
     leaves: tuple[Leaf, ...] = ()
+    hidden: tuple[Hidden, ...] = ()
     loss: Loss | None = None
     optimizers: tuple[str, ...] = ()
     """Class names of the optimizers, by index."""

@@ -70,6 +70,8 @@ class Report:
     """Codes of the rules that were run, whether or not they found something."""
     files: tuple[str, ...] = ()
     """The user's source files, the model's own first: where a finding that no line belongs to is shown."""
+    made_at: Location | None = None
+    """Where the user's file makes the model, such as the line of `def build_model`."""
 
     @property
     def ok(self) -> bool:

@@ -78,6 +78,8 @@ class Layer:
     """Its drop probability, when it is a dropout layer."""
     statistics: tuple[str, ...] = ()
     """Full names of its own buffers that a forward in training mode moves by design (BatchNorm statistics …)."""
+    defined_at: Location | None = None
+    """Where its class begins, when that is the user's own."""
 
     @property
     def depth(self) -> int:

@@ -27,6 +27,8 @@ class Unmatched:
     """The nearest existing names, best first."""
     hint: str = ""
     """Why it selects nothing, where that is known and more than a misspelling."""
+    meant: tuple[str, ...] = ()
+    """Canonical names of the tensors that the nearest name would select."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,9 @@ from typing import Literal
 from .comparison import Change
 from .words import Gradient, Location, Need
 
+Phase = Literal["forward", "backward", "step", "loop"]
+"""What a training does at a moment."""
+
 
 @dataclass(frozen=True, slots=True)
 class Membership:
@@ -22,7 +25,8 @@ class Membership:
     """The largest learning rate seen over the steps; NaN where the optimizer keeps none (it finds its own)."""
     weight_decay: float = 0.0
     momentum: float = 0.0
-    """Momentum, or the first beta of an Adam."""
+    beta: float = 0.0
+    """Of an optimizer that keeps running averages of the gradients (Adam), its first beta."""
     state: tuple[str, ...] = ()
     """What the optimizer remembers of a frozen tensor that is not all zero, such as `momentum_buffer`, `exp_avg`."""
 
@@ -52,6 +56,20 @@ class Leaf:
 
 
 @dataclass(frozen=True, slots=True)
+class Hidden:
+    """A layer that is in use and that torch does not know: it lies where torch does not look, such as in a list."""
+
+    name: str
+    """Where it lies in the model's attributes, such as `encoder.0`."""
+    type: str
+    """Its class's name."""
+    container: str
+    """What hides it from torch, such as `Net.encoder, a list`."""
+    moved: tuple[str, ...] = ()
+    """Names of the statistics of its own that changed while the model trained."""
+
+
+@dataclass(frozen=True, slots=True)
 class Cut:
     """An operation on the way to the loss that stopped the gradient."""
 
@@ -74,7 +92,8 @@ class Write:
     operation: str
     """Such as `mul_`."""
     location: Location | None = None
-    phase: Literal["forward", "backward", "step"] = "forward"
+    phase: Phase = "forward"
+    """`loop`: by the training loop itself, around its forwards and steps; only a watched training has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +183,17 @@ class Observation:
     cuts: Mapping[str, tuple[Cut, ...]] = field(default_factory=dict)
     writes: Mapping[str, tuple[Write, ...]] = field(default_factory=dict)
     updates: Mapping[str, Update] = field(default_factory=dict)
+    undone: frozenset[str] = frozenset()
+    """Parameters that a step moves and the next forward writes over, whatever the step made of them."""
+    woken: frozenset[str] = frozenset()
+    """Parameters whose first gradient was nothing but zeros."""
+    hidden: tuple[Hidden, ...] = ()
     flags: Mapping[str, bool] = field(default_factory=dict)
     """`requires_grad` while training, where it was no longer what the description says."""
     flipped: Mapping[str, Location] = field(default_factory=dict)
+    cleared: Mapping[str, Location | None] = field(default_factory=dict)
+    """Parameters whose gradient was always gone, or all zeros, when their optimizer stepped, and the line that took it
+    away where it is known."""
     gradient_hooks: frozenset[str] = frozenset()
     hooked_at: Mapping[str, Location] = field(default_factory=dict)
     """Where the functions of those hooks are defined, as far as they are the user's."""

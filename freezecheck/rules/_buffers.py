@@ -95,19 +95,25 @@ def by_design(case: Case, facts: list[Facts]) -> bool:
 _STATISTICS = frozenset({"running_mean", "running_var", "num_batches_tracked"})
 
 
-def may_move(facts: list[Facts]) -> str:
-    """What to change where the forward itself gives a buffer a new value, whatever the mode."""
+def may_move(layers: Sequence[str], facts: list[Facts]) -> str:
+    """What to change where the layer's own forward gives a buffer a new value in train mode."""
     moves = spec_line("buffers_may_move", [fact.name for fact in facts])
-    return f"`{moves}` in the spec if it is meant to move, else update it only `if self.training`"
+    return (
+        f"{_eval_calls(layers)} after every model.train() (or in an override of train()), with the update under `if "
+        f"self.training` in the forward; or `{moves}` in the spec if it is meant to move"
+    )
 
 
 def keep_eval(layers: Sequence[str]) -> str:
     """The lines that hold the buffers, and the two lines of the spec for who knows better."""
     held, moves = spec_line("eval", layers), spec_line("buffers_may_move", layers)
-    calls = "; ".join(f"{code(layer)}.eval()" for layer in layers)
-    if len(layers) > FEW:
-        calls = f"for layer in ({', '.join(code(layer) for layer in layers)}): layer.eval()"
     return (
-        f"{calls} after every model.train() (or in an override of train()); in the spec `{held}` if the "
+        f"{_eval_calls(layers)} after every model.train() (or in an override of train()); in the spec `{held}` if the "
         f"loop does that already, or `{moves}` if they may move"
     )
+
+
+def _eval_calls(layers: Sequence[str]) -> str:
+    if len(layers) > FEW:
+        return f"for layer in ({', '.join(code(layer) for layer in layers)}): layer.eval()"
+    return "; ".join(f"{code(layer)}.eval()" for layer in layers)

@@ -6,6 +6,9 @@ from fnmatch import fnmatchcase
 
 from ..records import Case, Leaf, Selector
 
+LET_BE = frozenset({"unchecked", "buffers_may_move", "eval"})
+"""The lists that say of a layer that it may do as it does, or that the loop sees to it."""
+
 
 def selects(selector: Selector, name: str) -> bool:
     """Whether a selector that found nothing among the model's tensors would select this leaf's name."""
@@ -40,6 +43,10 @@ def mend(container: str, leaves: list[Leaf]) -> str:
             return f"self.{name} = nn.{what}List(self.{name})"
         case "dict" | "OrderedDict" | "defaultdict":
             return f"self.{name} = nn.{what}Dict(self.{name})"
+        case "variable":
+            if below:
+                return f"assign what `{name}` holds to attributes of the module that uses it"
+            return f"self.{name} = nn.Parameter({name}) in the module that uses it"
         case _ if not below:
             return f"self.{name} = nn.Parameter(self.{name})"
         case _:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..records import Case, Facts, Gradient, Hit, RowsSeen
-from ._words import during, listing, memberships, number, rebuild, wrote
+from ._words import during, listing, memberships, number, rebuild, when, wrote
 
 
 def moved_rows(case: Case) -> Iterator[Hit]:
@@ -65,19 +65,19 @@ def _cause(fact: Facts, rows: RowsSeen) -> str:
         return "trained"
     if any(place.weight_decay for place in fact.memberships):
         return "weight decay"
-    return "momentum" if any(place.momentum for place in fact.memberships) else "step without gradient"
+    return "memory" if any(place.momentum or place.beta for place in fact.memberships) else "step without gradient"
 
 
 def _told(case: Case, fact: Facts, cause: str) -> str:
     held_by = memberships(case, [fact])
     match cause:
         case "write":
-            return f"{wrote(fact.writes, 'it')} in place during the {fact.writes[0].phase}"
+            return f"{wrote(fact.writes, 'it')} in place {when(fact.writes[0])}"
         case "trained":
             return f"they get a gradient like the others, and {held_by} steps the whole tensor"
         case "weight decay":
             return f"their gradient is zero, but {held_by} applies its weight decay to every row"
-        case "momentum":
+        case "memory":
             return f"their gradient is zero, but {held_by} still carries them on by what it remembers"
         case "step without gradient":
             return f"their gradient is zero, but {held_by} moves them all the same"
@@ -97,7 +97,7 @@ def _fix(case: Case, fact: Facts, cause: str) -> str:
             )
         case "weight decay":
             return f"give `{fact.name}` a parameter group of its own with weight_decay=0"
-        case "momentum":
+        case "memory":
             return f"{rebuild(case, (m.optimizer for m in fact.memberships))}, after the rows were frozen"
         case _:
             return "keep the rows that train in a parameter of their own, and freeze the rest by its flag"

@@ -28,12 +28,13 @@ _ORDINARY_LR = 1e-6
 
 
 def _waking(fact: Facts) -> bool:
-    """Whether only a gradient that is still tiny kept it still, in a dtype that resolves seven digits.
+    """Whether only a gradient that is still growing kept it still, in a dtype that resolves seven digits.
 
-    One of LoRA's two factors has next to none in the first steps, while the other leaves zero. That passes; a learning
-    rate that is itself too small, and a coarse dtype, do not.
+    One of LoRA's two factors has none in the first step and next to none in the second, while the other leaves zero:
+    that passes. A gradient that was there from the first step, a learning rate that is itself too small, and a coarse
+    dtype do not.
     """
-    return fact.tensor.dtype in _EXACT and below_resolution(fact) and (fact.lr or 0.0) >= _ORDINARY_LR
+    return fact.woken and fact.tensor.dtype in _EXACT and below_resolution(fact) and (fact.lr or 0.0) >= _ORDINARY_LR
 
 
 def _noise(case: Case, fact: Facts) -> bool:

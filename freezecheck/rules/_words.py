@@ -134,6 +134,11 @@ def wrote(writes: Sequence[Write], what: str) -> str:
     return f"{told} {'writes' if len(writes) == 1 else 'write'} to {what}"
 
 
+def when(write: Write) -> str:
+    """`during the forward`: what the training did when this was written."""
+    return "in the training loop, outside of forward and step" if write.phase == "loop" else f"during the {write.phase}"
+
+
 def code(path: str) -> str:
     """The Python expression for a layer or tensor of `model`: `blocks.0.fc` is `model.blocks[0].fc`."""
     written = "model"
@@ -206,13 +211,18 @@ def memberships(case: Case, facts: Iterable[Facts]) -> str:
 
 
 def numbers(members: Sequence[Membership]) -> str:
-    """`lr 0.1, momentum 0.9, weight decay 0.01`; what is 0 is left out."""
+    """`lr 0.1, momentum 0.9, weight decay 0.01`, or `lr 0.001, beta1 0.9`; what is 0 is left out."""
     said = [f"lr {span(m.lr for m in members)}"]
-    if any(m.momentum for m in members):
-        said.append(f"momentum {span(m.momentum for m in members)}")
-    if any(m.weight_decay for m in members):
-        said.append(f"weight decay {span(m.weight_decay for m in members)}")
+    for word, attribute in (("momentum", "momentum"), ("beta1", "beta"), ("weight decay", "weight_decay")):
+        values = [getattr(m, attribute) for m in members]
+        if any(values):
+            said.append(f"{word} {span(values)}")
     return ", ".join(said)
+
+
+def remembered(key: str) -> str:
+    """What an optimizer keeps of a tensor, in the field's words: Adam's `exp_avg` is a running average, no momentum."""
+    return f"the optimizer's {'running average ' if 'avg' in key else ''}{key}"
 
 
 def rebuild(case: Case, indices: Iterable[int]) -> str:

@@ -2,7 +2,8 @@
 
 ## What it does
 
-Notes dropout layers with a probability above 0 that run in train mode inside a layer that is expected frozen.
+Notes layers that drop what they compute with a probability above 0 (dropout, stochastic depth, an LSTM or an attention
+with a dropout of its own) and run in train mode inside a layer that is expected frozen.
 
 ## Why is this bad
 
@@ -69,7 +70,7 @@ trainable = ["head"]
 
 ## Known problems
 
-Dropout that is called as a function (`F.dropout`, the attention's own) is not seen.
+Dropout that a layer of your own or of a library calls as a function (`F.dropout`) is not seen.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ def check(case: Case) -> Iterable[Hit]:
     for around, layers in group(active, key=lambda layer: frozen_layer(case, layer.name)).items():
         one, names = len(layers) == 1, listing(layer.name for layer in layers)
         rate = span(layer.layer.dropout or 0.0 for layer in layers)
-        which = f"Dropout `{layers[0].name}`" if one else f"{len(layers):,} dropout layers ({names})"
+        which = _one(layers[0]) if one else f"{len(layers):,} dropout layers ({names})"
         yield Hit(
             (),
             f"{which} of the frozen {called(around).removeprefix('the ')} {'is' if one else 'are'} active in training "
@@ -98,9 +99,14 @@ def check(case: Case) -> Iterable[Hit]:
         )
 
 
+def _one(layer: LayerFacts) -> str:
+    kind = layer.layer.type
+    return f"{'' if 'drop' in kind.lower() or 'depth' in kind.lower() else 'The dropout of '}{kind} `{layer.name}`"
+
+
 def _in_frozen(case: Case, layer: LayerFacts) -> bool:
-    """Whether the nearest layer around it that has parameters is expected frozen."""
-    for name in reversed(list(ancestors(layer.name))):
+    """Whether it, or else the nearest layer around it that has parameters, is expected frozen."""
+    for name in (layer.name, *reversed(list(ancestors(layer.name)))):
         around = case.layer_of.get(name)
         if around is not None and around.expected != "none":
             return around.expected == "frozen"

@@ -3,7 +3,8 @@
 ## What it does
 
 Compares the buffers that are expected frozen (BatchNorm's running statistics, the vectors of spectral norm) byte by
-byte before and after the steps.
+byte before and after the steps. It looks at layers in a plain list as well, which torch does not know: their statistics
+move just the same.
 
 ## Why is this bad
 
@@ -77,9 +78,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..records import Case, Facts, Hit, Need, Rule, Severity, Write
+from ..records import Case, Facts, Hidden, Hit, Leaf, Need, Rule, Severity, Write
 from ._buffers import by_design, by_frozen_layer, drifting, keep_eval, may_move, owners, seen, undone, whose
-from ._words import as_json, group, names, spec_line, tensors, wrote
+from ._leaves import LET_BE, attribute, mend, selects
+from ._words import as_json, during, group, names, spec_line, tensors, wrote
 
 
 def check(case: Case) -> Iterable[Hit]:
@@ -89,6 +91,25 @@ def check(case: Case) -> Iterable[Hit]:
         yield _trained(case, tuple(by_frozen_layer(case, moved[True])), moved[True])
     for layer, facts in by_frozen_layer(case, moved.get(False, [])).items():
         yield _written(case, layer, facts)
+    left = [unmatched.selector for unmatched in case.plan.unmatched if unmatched.selector.list in LET_BE]
+    for container, layers in group((h for h in case.hidden if h.moved), key=lambda h: h.container).items():
+        known = [one for one in layers if not any(selects(selector, one.name) for selector in left)]
+        if known:
+            yield _hidden(case, container, known)
+
+
+def _hidden(case: Case, container: str, layers: list[Hidden]) -> Hit:
+    moved = [name for layer in layers for name in layer.moved]
+    who, (where, _, what) = tensors(moved, "buffer"), container.partition(", ")
+    register = mend(container, [Leaf(f"{layer.name}.parameter", container) for layer in layers])
+    return Hit(
+        tuple(moved),
+        f"{who} changed {during(case)}: no parameter beside {who.it} trains, but {who.pick('its', 'their')} layers run "
+        f"in train mode. They lie in `{where}`, and torch does not look into {what}, so model.eval() does not reach "
+        "them either.",
+        f"call .eval() on what `{attribute(container)}` holds; if it is to be part of the model, {register}",
+        {"container": container, "layers": [layer.name for layer in layers]},
+    )
 
 
 def _by_mode(case: Case, fact: Facts) -> bool:
@@ -103,7 +124,7 @@ def _trained(case: Case, layers: tuple[str, ...], facts: list[Facts]) -> Hit:
     return Hit(
         names(facts),
         f"{who} {who.are} expected frozen, but {seen(case, facts)}{ran}. requires_grad does not hold buffers.",
-        keep_eval(layers) if by_design(case, facts) else may_move(facts),
+        keep_eval(layers) if by_design(case, facts) else may_move(layers, facts),
         {"layers": list(layers), "types": sorted({owner.layer.type for owner in trained})},
     )
 

@@ -107,6 +107,8 @@ def check(case: Case) -> Iterable[Hit]:
 
 def _holder(fact: Facts) -> tuple[str, tuple[Cut, ...], Location | None]:
     """What holds it, the nearest to the gradient first."""
+    if fact.cleared:
+        return "the loop", (), fact.cleared_at
     if fact.gradient is Gradient.NONE:
         without = "not used" if fact.used is False else "no gradient"
         return ("a cut", fact.cuts, None) if fact.cuts else (without, (), None)
@@ -130,6 +132,9 @@ def _told(
             why = f"the forward never used {who.it} {during(case)}"
         case "no gradient":
             why = f"no gradient reached {who.it} {during(case)}"
+        case "the loop":
+            gradient = who.pick("its gradient", "their gradients")
+            why = f"the loop takes {gradient} away before the optimizer steps{at(hook)}"
         case "gradient hook":
             why = (
                 f"a hook{at(hook)} left only zeros of {who.pick('its gradient', 'their gradients')} {throughout(case)}"

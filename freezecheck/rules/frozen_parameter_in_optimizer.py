@@ -90,6 +90,9 @@ def _mend(case: Case, indices: Iterable[int], facts: list[Facts]) -> str:
 
 
 def _idle(fact: Facts) -> bool:
+    """Whether nothing but the absence of a gradient holds it; a loop that takes it away itself knows what it does."""
+    if fact.cleared:
+        return False
     return not fact.tensor.requires_grad or fact.gradient in (None, Gradient.NONE)
 
 

@@ -99,8 +99,10 @@ from ._words import (
     names,
     number,
     rebuild,
+    remembered,
     spec_line,
     tensors,
+    when,
     wrote,
 )
 
@@ -152,7 +154,7 @@ def _carried(facts: list[Facts]) -> list[str]:
     """What an optimizer still has to move a tensor by whose gradient is zero."""
     places = [place for fact in facts for place in fact.memberships]
     decay = [f"weight decay {number(place.weight_decay)}" for place in places if place.weight_decay]
-    return list(dict.fromkeys([*decay, *(f"the {key} it remembers" for place in places for key in place.state)]))
+    return list(dict.fromkeys([*decay, *(remembered(key) for place in places for key in place.state)]))
 
 
 def _by(carried: list[str]) -> str:
@@ -162,7 +164,7 @@ def _by(carried: list[str]) -> str:
 def _told(who: Named, cause: str, writes: tuple[Write, ...], held_by: str) -> str:
     match cause:
         case "write":
-            return f"{wrote(writes, who.it)} in place during the {writes[0].phase}"
+            return f"{wrote(writes, who.it)} in place {when(writes[0])}"
         case "trained":
             return f"{who.pick('it still requires', 'they still require')} grad and {held_by} steps {who.it}"
         case "stale gradient":

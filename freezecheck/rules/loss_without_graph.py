@@ -48,14 +48,14 @@ def compute_loss(model, inputs):
 
 ## Known problems
 
-None known.
+Where the forward uses nothing at all of what should train, that is the cause, and FZ201 tells it instead.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..records import Case, Hit, Loss, Need, Rule, Severity
+from ..records import Case, Facts, Hit, Loss, Need, Rule, Severity
 from ._cuts import evidence, mend, told_all
 from ._words import names, tensors
 
@@ -63,7 +63,7 @@ from ._words import names, tensors
 def check(case: Case) -> Iterable[Hit]:
     """At most one finding."""
     flagged = [fact for fact in case.trainable if fact.tensor.requires_grad]
-    if case.loss is None or case.loss.reaches or not flagged:
+    if case.loss is None or case.loss.reaches or not flagged or _left_alone(case.loss, flagged):
         return
     loss = case.loss
     who = tensors(names(flagged))
@@ -80,6 +80,11 @@ def check(case: Case) -> Iterable[Hit]:
         )
     found = {"is_leaf": loss.is_leaf, "requires_grad": loss.requires_grad, "cuts": evidence(loss.cuts)}
     yield Hit(names(flagged), message, fix, found, decisive.location if decisive else None, names(case.trainable))
+
+
+def _left_alone(loss: Loss, flagged: list[Facts]) -> bool:
+    """Whether the loss has no graph for no other reason than that nothing used what trains: FZ201 says so."""
+    return not loss.cuts and not loss.is_leaf and all(fact.used is False for fact in flagged)
 
 
 def _told(loss: Loss) -> str:

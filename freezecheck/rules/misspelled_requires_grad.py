@@ -3,7 +3,8 @@
 ## What it does
 
 Finds parameters and modules that carry an attribute such as `require_grad`, `requires_grads` or `required_grad`, or an
-overwritten `requires_grad_`, where the real flag says otherwise.
+overwritten `requires_grad_`, where the real flag says otherwise; also Keras' `trainable = False` on a layer whose class
+knows no such word.
 
 ## Why is this bad
 

@@ -95,9 +95,18 @@ def _cut(case: Case, facts: list[Facts], cuts: tuple[Cut, ...]) -> Hit:
 def _unreached(case: Case, facts: list[Facts], used: bool | None) -> Hit:
     who = tensors(names(facts))
     parts = exact_parts(case, names(facts))
-    if used is False:
-        why = f"the forward never used {who.it}"
-        fix = f"use {who.it} in forward; if it is right that nothing does, `{spec_line('unchecked', parts)}`"
+    if _no_backward(case):
+        why = "the optimizer stepped, but no backward() ran"
+        fix = "call loss.backward() before optimizer.step()"
+    elif used is False:
+        why = (
+            f"the forward never used {who.it}. Either it forgets {who.it}, or {who.pick('it serves', 'they serve')} "
+            "another kind of batch than it was given"
+        )
+        fix = (
+            f"use {who.it} in forward; if other batches do, give one that does (more steps, other inputs, or a loss of "
+            f"your own); if it is right that nothing does, `{spec_line('unchecked', parts)}`"
+        )
     elif used:
         why = f"the forward used {who.it}, but nothing made of {who.it} reached the loss"
         fix = f"let what {who.pick('it makes', 'they make')} enter the loss, or `{spec_line('unchecked', parts)}`"
@@ -106,6 +115,12 @@ def _unreached(case: Case, facts: list[Facts], used: bool | None) -> Hit:
         fix = "look for no_grad, detach(), .data or a branch not taken between this layer and the loss"
     message = f"{who} {who.are} expected trainable, but got no gradient {during(case)}: {why}."
     return Hit(names(facts), message, fix, {"cuts": [], "used": used})
+
+
+def _no_backward(case: Case) -> bool:
+    """Whether a training was watched in which nothing asked for a gradient."""
+    watched = Need.TRAINING not in case.missing
+    return watched and case.loss is None and all(f.gradient in (None, Gradient.NONE) for f in case.facts)
 
 
 RULE = Rule("FZ201", "no-gradient", Severity.ERROR, check, __doc__, needs=frozenset({Need.PROBE}))

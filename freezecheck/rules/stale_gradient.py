@@ -84,8 +84,8 @@ def check(case: Case) -> Iterable[Hit]:
 
 
 def _danger(fact: Facts) -> str:
-    if any(m.weight_decay or m.momentum for m in fact.memberships):
-        return "decay or momentum"
+    if any(m.weight_decay or m.momentum or m.beta for m in fact.memberships):
+        return "decay or memory"
     return "next step" if fact.memberships else "clipping"
 
 
@@ -93,7 +93,7 @@ def _told(case: Case, danger: str, facts: list[Facts]) -> str:
     one = len(facts) == 1
     it, sits = ("it", "It sits") if one else ("them", "They sit")
     match danger:
-        case "decay or momentum":
+        case "decay or memory":
             return (
                 f"{sits} in {memberships(case, facts)}, which moves {it} at every step as long as .grad is not None, "
                 "be it of zeros: zero_grad(set_to_none=False) does not help."

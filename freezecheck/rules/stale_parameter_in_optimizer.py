@@ -125,11 +125,14 @@ def _replaced(case: Case, index: int, foreign: list[Foreign], new: list[Facts]) 
 
 
 def _another_model(case: Case, index: int, foreign: list[Foreign], homeless: list[Facts]) -> Hit:
+    who = tensors(names(homeless)) if homeless else None
+    left = f" {who} {who.are} expected trainable and in no optimizer." if who else ""
     message = (
-        f"{_holds(case, index, foreign)} It holds none that is: after it was made, the model was copied, rebuilt "
-        "or moved in a way that made new parameters. Its step() trains nothing of this model."
+        f"{_holds(case, index, foreign)} It holds none that is, so its step() trains nothing of this model.{left} "
+        "After the optimizer was made, either a layer was replaced, or the whole model was copied, rebuilt or moved in "
+        "a way that made new parameters."
     )
-    fix = f"{rebuild(case, [index])}, from the model that is trained"
+    fix = f"{rebuild(case, [index])}, after every line that makes or replaces parameters of it"
     return Hit((), message, fix, _evidence(foreign, homeless), covers=names(homeless))
 
 

@@ -3,7 +3,9 @@
 ## What it does
 
 Finds parameters that are expected trainable, sit in an optimizer with a learning rate and get a gradient, and of which
-no byte changed in any step; also the rows of a parameter that a spec trains in part (`embed.weight[32000:]`).
+no byte changed in any step; also the rows of a parameter that a spec trains in part (`embed.weight[32000:]`). Where the
+forward writes to a parameter that did move, it is run again with other values in the parameter's place: one that leaves
+the same there each time undoes every step, and is named with its line.
 
 ## Why is this bad
 
@@ -50,22 +52,25 @@ def example_inputs():
 ## Known problems
 
 Training that makes its first real step after the watched ones (gradient accumulation, a gradient scaler that still
-looks for its scale) has not moved anything yet: watch more steps.
+looks for its scale) has not moved anything yet: watch more steps. Steps that a forward undoes are found by `verify`,
+not by `run`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from ..records import Case, Hit, Need, Rule, Severity
 from ._rows import still_rows
 from ._still import below_resolution, still
-from ._words import as_json, during, group, largest, memberships, names, number, tensors, wrote
+from ._words import as_json, at, during, group, largest, memberships, names, number, tensors, wrote
 
 
 def check(case: Case) -> Iterable[Hit]:
     """One finding for those that are written to elsewhere at the same places, and one for the rest."""
-    held = (fact for fact in still(case) if not below_resolution(fact))
+    yield from _undone(case)
+    yield from _cleared(case)
+    held = (fact for fact in still(case) if not below_resolution(fact) and not fact.cleared)
     for writes, facts in group(held, key=lambda f: f.writes).items():
         who = tensors(names(facts))
         size = largest(fact.gradient_max for fact in facts)
@@ -81,6 +86,47 @@ def check(case: Case) -> Iterable[Hit]:
         found = {"gradient_max": size, "writes": [as_json(write.location) for write in writes]}
         yield Hit(names(facts), message, fix, found, writes[0].location if writes else None)
     yield from still_rows(case)
+
+
+def _cleared(case: Case) -> Iterator[Hit]:
+    """One finding for each place that takes gradients away before the step.
+
+    A loop that takes only some away, as one that lets the last layer wait for an epoch does, means it: the flags alone
+    do not say that it should not.
+    """
+    going_on = {place.optimizer for fact in case.trainable if fact.moved for place in fact.memberships}
+    gone = [
+        fact
+        for fact in still(case)
+        if fact.cleared and (case.plan.from_spec or not any(m.optimizer in going_on for m in fact.memberships))
+    ]
+    for line, facts in group(gone, key=lambda f: f.cleared_at).items():
+        who = tensors(names(facts))
+        yield Hit(
+            names(facts),
+            f"{who} {who.are} expected trainable and {who.pick('gets', 'get')} a gradient, but the loop takes it away "
+            f"again between backward() and step(){at(line)}: not one byte changed {during(case)}.",
+            "call zero_grad() before backward() or after step(), not between the two",
+            {"cleared": True, "writes": []},
+            line,
+        )
+
+
+def _undone(case: Case) -> Iterator[Hit]:
+    """One finding for those that the forward writes over at the same places."""
+    for writes, facts in group((f for f in case.trainable if f.undone), key=lambda f: f.writes).items():
+        who, over = tensors(names(facts)), [write for write in writes if write.phase == "forward"]
+        places = [write.location for write in over if write.location]
+        yield Hit(
+            names(facts),
+            f"{who} {who.are} expected trainable and {who.pick('moves', 'move')} at every step of "
+            f"{memberships(case, facts)}, but the next forward undoes it: {wrote(over, who.it)}, whatever the step made"
+            f" of {who.it}.",
+            f"take `{(places[0].text if places else '') or over[0].operation}` out of the forward, or tie the two "
+            "tensors (`a.weight = b.weight`) where that is what it is for",
+            {"undone": True, "writes": [as_json(write.location) for write in over]},
+            places[0] if places else None,
+        )
 
 
 RULE = Rule(

@@ -57,7 +57,8 @@ trainable = ["neck", "head"]
 
 ## Known problems
 
-Parameters that your own loop updates without an optimizer of torch are reported; list them as `unchecked`.
+Parameters that your own loop updates without an optimizer of torch are reported by `verify`, which does not know the
+loop; list them as `unchecked`. `freezecheck run` sees the loop write to them.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ from ._words import FEW, code, exact_parts, listing, names, rebuild, tensors
 
 def check(case: Case) -> Iterable[Hit]:
     """One finding for all such parameters."""
-    homeless = [fact for fact in case.trainable if fact.tensor.requires_grad and not fact.memberships]
+    homeless = [f for f in case.trainable if f.tensor.requires_grad and not f.memberships and not _by_the_loop(f)]
     if not homeless:
         return
     who = tensors(names(homeless))
@@ -86,6 +87,11 @@ def check(case: Case) -> Iterable[Hit]:
         _fix(case, homeless),
         {"optimizers": list(case.optimizers)},
     )
+
+
+def _by_the_loop(fact: Facts) -> bool:
+    """Whether the loop itself makes the step, as one does that trains copies of another precision."""
+    return fact.moved is True and any(write.phase == "loop" for write in fact.writes)
 
 
 def _fix(case: Case, homeless: list[Facts]) -> str:

@@ -3,7 +3,7 @@
 ## What it does
 
 Walks the graph of the loss to its leaves and finds those that require grad and that `model.parameters()` does not give:
-layers in a plain list or dict, or a tensor that is an ordinary attribute.
+layers in a plain list, dict or namespace, a tensor that is an ordinary attribute, or one in a variable of the script.
 
 ## Why is this bad
 
@@ -66,7 +66,8 @@ def example_inputs():
 
 ## Known problems
 
-A tensor of the loss (a learned temperature, say) that is in an optimizer is trained on purpose and not reported.
+A tensor of the loss (a learned temperature, say) that is in an optimizer is trained on purpose and not reported, nor
+are leaves that the training differentiates by (`torch.autograd.grad`), such as the points of an equation.
 """
 
 from __future__ import annotations
@@ -91,6 +92,8 @@ def _contained(case: Case, container: str, leaves: list[Leaf]) -> Hit:
     where, _, what = container.partition(", ")
     if kind(container) == "raw tensor":
         why = f"`{where}` is a raw tensor, which torch does not register"
+    elif kind(container) == "variable":
+        why = f"{who.pick('it lies', 'they lie')} in the variable `{where}`, outside of every module"
     else:
         why = f"{who.pick('it lies', 'they lie')} in `{where}`, and torch does not look into {what}"
     homeless = "" if all(leaf.in_optimizer for leaf in leaves) else f", and no optimizer holds {who.it}"

@@ -58,7 +58,8 @@ trainable = ["norm"]
 ## Known problems
 
 With the very small learning rates of reinforcement learning, most bfloat16 weights stay where they are in one step and
-move over many. A tensor is reported only when not a single element of it moved.
+move over many. A tensor is reported only when not a single element of it moved. In float32 and float64 a tensor whose
+first gradient was zero (LoRA's `A`, while `B` leaves zero) is passed over: its gradient is still growing.
 """
 
 from __future__ import annotations

@@ -118,7 +118,10 @@ def _hit(case: Case, facts: list[Facts], cuts: tuple[Cut, ...]) -> Hit:
         fix = "look at the hook that was registered on the gradient (register_hook)"
     else:
         message += ": what follows multiplies by zero, or is flat there."
-        fix = "start one of two zero-initialised factors at random, or look for a dead ReLU, a mask or a clamp after it"
+        fix = (
+            "start one of two zero-initialised factors at random, or look for a dead ReLU, a clamp or a mask after it; "
+            "if the mask is rarely drawn, give larger inputs"
+        )
     return Hit(names(facts), message, fix, {"cuts": evidence(cuts)}, cuts[0].location if cuts else None)
 
 

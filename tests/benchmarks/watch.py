@@ -1,4 +1,4 @@
-"""What `freezecheck run` costs a training, as ratios against `python SCRIPT`. By hand: `python tests/benchmarks/watch.py`.
+"""What `freezecheck run` costs beside `python SCRIPT`, as ratios. By hand: `python tests/benchmarks/watch.py`.
 
 Whole processes alternate (A B A B …), so that both see the same machine; every ratio is the median of the ratios of
 neighbours. The watched steps are taken together with all that the watch does in them: the copy of what trains, the

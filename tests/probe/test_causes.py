@@ -37,14 +37,14 @@ def frozen_after_a_step(make: Any) -> tuple[nn.Module, torch.optim.Optimizer]:
 
 OPTIMIZERS = {
     "weight decay": (lambda p: torch.optim.SGD(p, lr=0.1, weight_decay=0.01), ["weight decay 0.01"]),
-    "momentum": (lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9), ["the momentum_buffer it remembers"]),
+    "momentum": (lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9), ["the optimizer's momentum_buffer"]),
     "adam": (
         lambda p: torch.optim.Adam(p, lr=0.1),
-        ["the exp_avg it remembers", "the exp_avg_sq it remembers"],
+        ["the optimizer's running average exp_avg", "the optimizer's running average exp_avg_sq"],
     ),
     "adamw": (
         lambda p: torch.optim.AdamW(p, lr=0.1, weight_decay=0.02),
-        ["weight decay 0.02", "the exp_avg it remembers", "the exp_avg_sq it remembers"],
+        ["weight decay 0.02", "the optimizer's running average exp_avg", "the optimizer's running average exp_avg_sq"],
     ),
 }
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.utils import parametrizations
-from torchvision.ops import FrozenBatchNorm2d
+from torchvision.ops import FrozenBatchNorm2d, StochasticDepth
 
-from freezecheck.probe.describe import describe, gradient_in, largest_in, walk
+from freezecheck.probe.describe import describe, gradient_in, grown_from, largest_in, walk
 from freezecheck.records import Gradient
 
 torch.set_num_threads(1)
@@ -129,6 +129,36 @@ class TestLayers:
         moved = {name for name, buffer in layer.named_buffers() if not torch.equal(before[name], buffer)}
         assert moved <= said
 
+    @pytest.mark.parametrize(
+        ("layer", "rate"),
+        [
+            (nn.Linear(2, 2), None),
+            (nn.LSTM(2, 2, dropout=0.0, num_layers=2), 0.0),
+            (nn.MultiheadAttention(2, 1), None),
+            (nn.Dropout2d(0.2), 0.2),
+            (nn.GRU(2, 2, dropout=0.3, num_layers=2), 0.3),
+            (nn.MultiheadAttention(2, 1, dropout=0.4), 0.4),
+            (StochasticDepth(0.5, "row"), 0.5),
+        ],
+        ids=lambda value: type(value).__name__,
+    )
+    def test_layers_that_drop_what_they_compute(self, layer: nn.Module, rate: float | None) -> None:
+        """Recurrent layers and attention have a dropout of their own."""
+        assert describe(layer).layers[0].dropout == rate
+
+    def test_the_dropout_of_a_single_recurrent_layer_never_acts(self) -> None:
+        """It stands between layers, and torch only warns of it."""
+        with pytest.warns(UserWarning, match="num_layers"):
+            alone = nn.LSTM(2, 2, dropout=0.5)
+        assert describe(alone).layers[0].dropout is None
+
+    def test_a_cache_that_grew(self) -> None:
+        """Longer in a dimension, and the old values still at its beginning."""
+        old = torch.arange(6.0).view(2, 3)
+        assert grown_from(old, torch.arange(9.0).view(3, 3))
+        for now in (old.clone(), old[:1], torch.arange(9.0).view(3, 3) + 1, torch.arange(9.0), torch.zeros(3, 2)):
+            assert not grown_from(old, now)
+
     def test_vectors_of_a_parametrized_spectral_norm(self) -> None:
         """They belong to the parametrization's own layer."""
         said = {
@@ -140,7 +170,13 @@ class TestLayers:
 class TestStrays:
     """Look-alikes of `requires_grad` that torch ignores."""
 
-    @pytest.mark.parametrize("attribute", ["require_grad", "requires_grads", "required_grad", "requires_gradient"])
+    @pytest.mark.parametrize(
+        "attribute",
+        [
+            *("require_grad", "requires_grads", "required_grad", "requires_gradient", "requires_gard", "reqiures_grad"),
+            *("grad_required", "grad_requires"),
+        ],
+    )
     def test_on_a_parameter(self, attribute: str) -> None:
         """Each misspelling is found on the tensor it was set on."""
         model = nn.Linear(2, 2)
@@ -155,6 +191,23 @@ class TestStrays:
         (stray,) = describe(model).strays
         assert (stray.on, stray.tensors) == ("module", ("0.weight", "0.bias"))
 
+    def test_trainable_set_from_outside(self) -> None:
+        """Keras' word on a layer that knows none; a class that has an option of that name means its own."""
+
+        class Layer(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.trainable = False
+                self.fc = nn.Linear(2, 2)
+
+        model = nn.Sequential(nn.Linear(2, 2), Layer())
+        assert describe(model).strays == ()
+        model[0].trainable = True
+        assert describe(model).strays == ()
+        model[0].trainable = False
+        (stray,) = describe(model).strays
+        assert (stray.attribute, stray.tensors) == ("trainable", ("0.weight", "0.bias"))
+
     def test_what_agrees_or_only_sounds_alike_is_none(self) -> None:
         """A flag that says what is so, and attributes of another meaning."""
         model = nn.Linear(2, 2)
@@ -163,6 +216,9 @@ class TestStrays:
         model.gradient_checkpointing = False
         model.required = True
         model.requires_input = True
+        model.requires_grid = True
+        model.requires_graph = True
+        model.grad_required = True
         assert describe(model).strays == ()
 
 

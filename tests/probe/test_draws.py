@@ -1,4 +1,4 @@
-"""Cuts that stand in torch's own code or at a decorator: drawing from a distribution, and functions without gradients."""
+"""Cuts in torch's own code or at a decorator: drawing from a distribution, and functions without gradients."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from torch import nn
 import freezecheck
 from freezecheck.check import verify_subject
 from freezecheck.subject import Subject
+from tests.probe.traps import Of
 from tests.probe.verified import Base, found, loud, sgd, verified
 
 SPEC = "trainable = ['mid', 'head']\nfrozen = ['enc']"
@@ -202,3 +203,64 @@ class TestMemory:
     def test_nothing_is_measured_unless_it_was_asked_for(self) -> None:
         """Without `memory` the column is empty, not zero."""
         assert {layer.saved_bytes for layer in verified(net(plain)).report.case.layers} == {None}
+
+
+def test_a_forward_that_puts_a_part_in_eval_itself_has_no_active_dropout() -> None:
+    """The mode that counts is the one in which it ran; the same part left in train mode is noted."""
+
+    def held(self, x):
+        self.body.eval()
+        return self.head(self.body(x))
+
+    def left(self, x):
+        return self.head(self.body(x))
+
+    for way, notes in ((held, 0), (left, 1)):
+        body = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5)).requires_grad_(False)
+        result = verified(Of(way, body=body, head=nn.Linear(4, 2)))
+        assert len(found(result, "FZ503")) == notes
+
+
+def test_float32_that_cannot_move_is_told_and_a_factor_that_wakes_is_not() -> None:
+    """A tiny gradient from the first step on never moves a weight of 1; LoRA's A only waits for B."""
+
+    def lora(self, x):
+        return self.base(x) + x @ self.a.T @ self.b.T
+
+    def scaled(self, x):
+        return self.base(x) * self.a.mean(1)
+
+    def model(way):
+        a, b = nn.Parameter(torch.ones(2 if way is lora else 4, 3)), nn.Parameter(torch.zeros(4, 2))
+        return Of(way, base=nn.Linear(3, 4).requires_grad_(False), a=a, b=b if way is lora else nn.Identity())
+
+    small = {"loss": lambda model, x: model(x).square().mean() * 1e-4}
+    for way, told in ((lora, []), (scaled, [("a",)])):
+        net = model(way)
+        result = verified(net, optimizer=sgd(net, lr=1e-4), **small)
+        assert [finding.tensors for finding in found(result, "FZ303")] == told
+        assert len(loud(result)) == len(told)
+
+
+def test_a_misspelled_selector_is_told_alone() -> None:
+    """What it should have named trains as it was meant to: nobody is told to freeze it."""
+    model = nn.Sequential()
+    model.add_module("body", nn.Linear(3, 4).requires_grad_(False))
+    model.add_module("head", nn.Linear(4, 2))
+    (finding,) = verified(model, "trainable = ['haed']").findings
+    assert finding.code == "FZ001"
+    assert "FZ101" in finding.evidence["effects"]
+
+
+@pytest.mark.parametrize(
+    ("norm", "offer"),
+    [
+        (torch.nn.utils.parametrizations.weight_norm, "0.parametrizations.weight"),
+        (torch.nn.utils.spectral_norm, "0.weight_*"),
+    ],
+)
+def test_a_selector_of_a_computed_weight_is_told_what_it_is_made_of(norm: Any, offer: str) -> None:
+    """Under a parametrization, and under the older hooks, `weight` is no parameter."""
+    model = nn.Sequential(norm(nn.Linear(3, 4)), nn.Linear(4, 2))
+    finding = found(verified(model, "frozen = ['0.weight']\nrest = 'trainable'"), "FZ001")[0]
+    assert finding.fix == f"write `{offer}` for `0.weight` under `frozen`"

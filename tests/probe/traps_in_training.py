@@ -114,6 +114,39 @@ def layers_skipped_by_pythons_dice() -> Setup:
     return Of(way, layers=nn.ModuleList([nn.Linear(3, 3) for _ in range(6)]), head=nn.Linear(3, 2)), torch.randn(5, 3)
 
 
+@trap
+def layers_skipped_by_the_models_own_dice() -> Setup:
+    """The same with a generator that the model keeps for itself."""
+
+    class Stack(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList([nn.Linear(3, 3) for _ in range(6)])
+            self.dice = torch.Generator().manual_seed(1)
+
+        def forward(self, x):
+            for layer in self.layers:
+                if not self.training or torch.rand(1, generator=self.dice) > 0.8:
+                    x = x + torch.tanh(layer(x))
+            return x
+
+    return Stack(), torch.randn(5, 3)
+
+
+@trap
+def a_cache_of_positions_that_grows() -> Setup:
+    """A longer input needs more of the same: nothing that was there has changed."""
+
+    def way(self, x):
+        if len(self.cos) < len(x):
+            self.register_buffer("cos", torch.arange(float(len(x))).cos(), persistent=False)
+        return self.head(self.body(x) * self.cos[: len(x), None])
+
+    model = Of(way, body=frozen(nn.Linear(3, 4)), head=nn.Linear(4, 2))
+    model.register_buffer("cos", torch.arange(2.0).cos(), persistent=False)
+    return model, torch.randn(5, 3), {"spec": "trainable = ['head']"}
+
+
 def experts(way: Callable[..., Any]) -> Setup:
     """Sixteen experts for five rows: most are chosen by none."""
     layers = nn.ModuleList([nn.Linear(3, 4) for _ in range(16)])

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from freezecheck.records import Write
+from freezecheck.records import Hidden, Plan, Selector, Unmatched, Write
 from tests.rules.tables import buffer, frozen, hit, hits, layer, line, row, table, trained
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -72,11 +72,40 @@ class TestFrozenBufferMoved:
         assert found.fix.startswith("model.backbone.eval(); model.neck.eval() after every model.train()")
         assert '`eval = ["backbone", "neck"]`' in found.fix
 
-    def test_a_buffer_that_the_forward_replaces_is_not_mended_by_eval(self):
-        """A running average of one's own moves in whatever mode: it may move, or the forward must ask for the mode."""
+    def test_a_buffer_that_the_forward_moves_needs_eval_and_a_forward_that_asks(self):
+        """A running average of one's own is held by eval mode only where the forward looks at the mode."""
         found = hit("FZ501", table(buffer("backbone.average", moved=True, max_abs_change=0.1), layers=LAYERS))
-        assert "eval()" not in found.fix
-        assert '`buffers_may_move = ["backbone.average"]`' in found.fix
+        assert found.fix == (
+            "model.backbone.eval() after every model.train() (or in an override of train()), with the update under `if "
+            'self.training` in the forward; or `buffers_may_move = ["backbone.average"]` in the spec if it is meant to '
+            "move"
+        )
+
+    HIDDEN = Hidden("t.0", "Sequential", "Net.t, a list", ("t.0.1.running_mean",))
+
+    @pytest.mark.parametrize(
+        ("hidden", "plan"),
+        [
+            (replace(HIDDEN, moved=()), Plan({})),
+            (HIDDEN, Plan({}, unmatched=(Unmatched(Selector("t", "unchecked")),))),
+            (HIDDEN, Plan({}, unmatched=(Unmatched(Selector("t.0", "buffers_may_move")),))),
+        ],
+    )
+    def test_a_hidden_layer_that_stands_still_or_may_move_is_silent(self, hidden, plan):
+        """A teacher kept in a list, in eval mode, or named by the spec as one that may move."""
+        assert hits("FZ501", table(hidden=(hidden,), plan=plan)) == []
+
+    def test_statistics_in_a_list_are_found_as_well(self):
+        """Torch does not know the layer, and neither does model.eval()."""
+        found = hit("FZ501", table(hidden=(self.HIDDEN,)))
+        assert found.tensors == ("t.0.1.running_mean",)
+        assert found.message == (
+            "`t.0.1.running_mean` changed in 3 steps: no parameter beside it trains, but its layers run in train mode. "
+            "They lie in `Net.t`, and torch does not look into a list, so model.eval() does not reach them either."
+        )
+        assert found.fix == (
+            "call .eval() on what `t` holds; if it is to be part of the model, self.t = nn.ModuleList(self.t)"
+        )
 
     def test_a_layer_without_parameters_stands_for_itself(self):
         """BatchNorm without affine has nothing that could be frozen, and still drifts."""
@@ -201,3 +230,10 @@ class TestDropoutActiveInFrozenLayer:
             "2 dropout layers (`backbone.drop` and `backbone.block.drop`) of the frozen `backbone` are active in "
             "training (p = 0.1 to 0.5)"
         )
+
+    def test_a_frozen_layer_with_a_dropout_of_its_own_is_told(self):
+        """An LSTM drops between its layers; one that trains may."""
+        rnn = layer("rnn", "LSTM", dropout=0.5)
+        assert hits("FZ503", table(layers=(ROOT, replace(rnn, expected="trainable")))) == []
+        found = hit("FZ503", table(layers=(ROOT, rnn)))
+        assert found.message.startswith("The dropout of LSTM `rnn` of the frozen `rnn` is active in training (p = 0.5)")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from freezecheck.records import Cut, Gradient, Loss, Membership
@@ -83,8 +85,9 @@ class TestNoGradient:
         [
             (
                 False,
-                "the forward never used it",
-                'use it in forward; if it is right that nothing does, `unchecked = ["neck"]`',
+                "the forward never used it. Either it forgets it, or it serves another kind of batch than it was given",
+                "use it in forward; if other batches do, give one that does (more steps, other inputs, or a loss of "
+                'your own); if it is right that nothing does, `unchecked = ["neck"]`',
             ),
             (
                 True,
@@ -180,7 +183,8 @@ class TestZeroGradient:
             "follows multiplies by zero, or is flat there."
         )
         assert found.fix == (
-            "start one of two zero-initialised factors at random, or look for a dead ReLU, a mask or a clamp after it"
+            "start one of two zero-initialised factors at random, or look for a dead ReLU, a clamp or a mask after it; "
+            "if the mask is rarely drawn, give larger inputs"
         )
 
     def test_an_operation_without_slope_is_named(self):
@@ -294,6 +298,13 @@ class TestLossWithoutGraph:
         assert hits("FZ206", table(trained("a"), loss=Loss())) == []
         assert hits("FZ206", table(trained("a"))) == []
         assert hits("FZ206", table(frozen("a"), loss=Loss(reaches=False))) == []
+
+    def test_a_loss_that_uses_nothing_that_trains_is_told_once(self):
+        """What trains was left out of the forward: that is the cause, and FZ201 says it. A wrapped loss is its own."""
+        unused = table(lost("head.weight", used=False), loss=Loss(reaches=False, requires_grad=False))
+        assert hits("FZ206", unused) == []
+        assert len(hits("FZ201", unused)) == 1
+        assert len(hits("FZ206", replace(unused, loss=Loss(reaches=False, is_leaf=True)))) == 1
 
     def test_a_wrapped_loss_has_its_own_words(self):
         """Backward succeeds, which is why nobody notices; the wrapping is the line to change."""

@@ -141,11 +141,12 @@ class TestStaleParameterInOptimizer:
         foreign = tuple(Foreign(0, 0, (4, 4)) for _ in range(14))
         found = hit("FZ403", table(*HEAD, foreign=foreign))
         assert found.message == (
-            "SGD holds 14 tensors of shapes [4, 4], [4, 4], [4, 4] … that are not in the model. It holds none that is: "
-            "after it was made, the model was copied, rebuilt or moved in a way that made new parameters. Its step() "
-            "trains nothing of this model."
+            "SGD holds 14 tensors of shapes [4, 4], [4, 4], [4, 4] … that are not in the model. It holds none that is, "
+            "so its step() trains nothing of this model. `head.weight` and `head.bias` are expected trainable and in "
+            "no optimizer. After the optimizer was made, either a layer was replaced, or the whole model was copied, "
+            "rebuilt or moved in a way that made new parameters."
         )
-        assert found.fix == f"{ANEW}, from the model that is trained"
+        assert found.fix == f"{ANEW}, after every line that makes or replaces parameters of it"
         assert found.covers == ("head.weight", "head.bias")
 
 

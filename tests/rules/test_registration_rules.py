@@ -148,6 +148,12 @@ class TestUnregisteredParameter:
             ("scales.0", "Net.scales, a list", "self.scales = nn.ParameterList(self.scales)"),
             ("scales.a", "Net.scales, a dict", "self.scales = nn.ParameterDict(self.scales)"),
             ("scale", "Net.scale, a raw tensor", "self.scale = nn.Parameter(self.scale)"),
+            ("SCALE", "SCALE, a variable", "self.SCALE = nn.Parameter(SCALE) in the module that uses it"),
+            (
+                "temper.fc.weight",
+                "temper, a variable",
+                "assign what `temper` holds to attributes of the module that uses it",
+            ),
             (
                 "lazy.net.weight",
                 "Net.lazy, a Holder",
@@ -158,6 +164,15 @@ class TestUnregisteredParameter:
     def test_the_mend_fits_the_container(self, name, container, fix):
         """Lists, dicts, single tensors and strange holders are each registered their own way."""
         assert hit("FZ105", table(leaves=(Leaf(name, container),))).fix == fix
+
+    def test_a_tensor_in_a_variable_is_named_by_it(self):
+        """No module holds it, so there is no attribute to name."""
+        found = hit("FZ105", table(leaves=(Leaf("SCALE", "SCALE, a variable", (1,)),)))
+        assert found.message == (
+            "The gradient reaches `SCALE`, but it is no parameter of the model: it lies in the variable `SCALE`, "
+            "outside of every module. model.parameters(), .to() and state_dict() pass it over, and no optimizer holds "
+            "it."
+        )
 
     def test_a_raw_tensor_in_an_optimizer_is_still_told(self):
         """It trains, but it is not saved and does not move with the model."""

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from freezecheck.records import Contradiction, Counts, Leaf, Overlap, Plan, Selector, Unmatched
+from freezecheck.records import (
+    Contradiction,
+    Counts,
+    Expected,
+    Hidden,
+    Leaf,
+    Overlap,
+    Plan,
+    Selector,
+    Unmatched,
+)
 from tests.rules.tables import frozen, hit, hits, layer, line, table
 
 AT = line(3, 'frozen = ["backbon"]', "freeze.toml")
@@ -50,6 +60,30 @@ class TestUnmatchedSelector:
             "list": "frozen",
             "nearest": ["backbone", "backbone.bn1"],
         }
+
+    def test_what_the_nearest_name_means_is_not_judged_by_the_misspelled_spec(self):
+        """The tensors of which something else is expected without it are covered; those that are as meant are not."""
+        meant = ("head.weight", "head.bias")
+        typo = Unmatched(Selector("haed", "trainable"), ("head",), meant=meant)
+        plan = Plan({"head.weight": Expected.FROZEN, "head.bias": Expected.TRAINABLE}, unmatched=(typo,))
+        found = hit("FZ001", table(plan=plan))
+        assert found.covers == ("head.weight",)
+        assert found.message.endswith("The nearest name is `head`. As it stands, `head` is expected frozen.")
+
+    def test_a_layer_that_torch_does_not_know_is_told_as_such(self):
+        """It is in a list: registering it mends the spec. To say that it may do as it does needs no registering."""
+        hidden = Hidden("teacher.0", "Sequential", "Net.teacher, a list")
+        for key in ("unchecked", "buffers_may_move", "eval"):
+            plan = Plan({}, unmatched=(Unmatched(Selector("teacher", key)),))
+            assert hits("FZ001", table(plan=plan, hidden=(hidden,))) == []
+        plan = Plan({}, unmatched=(Unmatched(Selector("teacher", "frozen")),))
+        found = hit("FZ001", table(plan=plan, hidden=(hidden,)))
+        assert found.message == (
+            "The selector `teacher` under `frozen` selects nothing: the Sequential that it means lies in "
+            "`Net.teacher`, and torch does not look into a list. model.train(), .eval(), .to() and state_dict() pass "
+            "it over as well."
+        )
+        assert found.fix == "self.teacher = nn.ModuleList(self.teacher)"
 
     def test_without_a_nearest_name_the_layers_are_to_be_listed(self):
         """A name like nothing in the model is told without a guess, but with its hint."""
