@@ -18,6 +18,8 @@ class FreezecheckError(Exception):
     """
 
     kind = "usage"
+    exit_code = 2
+    """With which the process ends; where a script that was run ended with an error, that is its own status."""
 
     def __init__(
         self, message: str, *, hint: str = "", location: Location | None = None, frames: Sequence[str] = ()

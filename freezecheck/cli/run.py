@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--spec", metavar="FILE", help="The freeze spec. [default: freezecheck.toml, else pyproject.toml]")
 @click.option("--steps", type=click.IntRange(min=1), metavar="N", help="Optimizer steps to watch. [default: 3]")
 @click.option("--continue", "every", type=click.IntRange(min=2), metavar="K", help="Go on; watch every K-th step.")
-@click.option("--model", metavar="NAME", help="Of several models, the one in this variable or of this class.")
+@click.option("--model", metavar="NAME", help="Wait for the model in this variable or of this class.")
 @click.option("--phase", metavar="NAME", help="The phase that the first steps are in. [default: the spec's first]")
 @click.option("-m", "as_module", is_flag=True, help="SCRIPT is a module's name, as with python -m.")
 @click.argument("script")
@@ -46,8 +46,12 @@ def run(
     """Run SCRIPT as `python SCRIPT ARGUMENTS` would, and check what its first optimizer steps train.
 
     The script is not changed: its own model, optimizer and data are watched, and what it prints goes to stderr. After
-    the steps it is stopped, or goes on with --continue. Its own exit status and traceback come through. Under torchrun
-    it is `torchrun ... -m freezecheck run SCRIPT`; rank 0 reports for all.
+    the steps it is stopped, or goes on with --continue. Of a spec with phases, the first steps of each are watched; it
+    goes on until the last phase was, or it ends. Under torchrun it is `torchrun ... -m freezecheck run SCRIPT`; rank 0
+    reports for all.
+
+    A script that ends with an error while it is watched is not ok: its traceback comes through, the report tells the
+    error, and its exit status is that of this command and the report's exit code (elsewhere, code that raises is 2).
     """
     from ..records import Severity
 

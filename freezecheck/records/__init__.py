@@ -6,7 +6,7 @@ table of facts per tensor (`Facts`) is the heart; `verify`, `run` and the callba
 
 from .case import Case, Facts, LayerFacts
 from .comparison import Change, Comparison, Stored
-from .judgement import Finding, Hit, Report, Rule
+from .judgement import Ending, Finding, Hit, Report, Rule
 from .model import Description, Layer, StrayFlag, Tensor
 from .plan import Contradiction, Counts, Overlap, Plan, Rows, Selector, Unmatched
 from .seen import (
@@ -35,6 +35,7 @@ __all__ = [
     "Counts",
     "Cut",
     "Description",
+    "Ending",
     "Expected",
     "Facts",
     "Finding",

@@ -55,6 +55,17 @@ class Finding:
     phase: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a script that was watched ended on its own, when that was with an error."""
+
+    status: int
+    """The process's exit status."""
+    said: str
+    """In a clause: `raised ValueError: bad depth`."""
+    location: Location | None = None
+
+
 @dataclass(frozen=True)
 class Report:
     """All that a renderer needs."""
@@ -73,12 +84,20 @@ class Report:
     made_at: Location | None = None
     """Where the user's file makes the model, such as the line of `def build_model`."""
 
+    ending: Ending | None = None
+    """The error with which the script that was watched ended; None where it came to its end, or was stopped."""
+
     @property
     def ok(self) -> bool:
-        """Whether no finding is at or above `fail_on`."""
-        return not any(f.severity.rank >= self.fail_on.rank for f in self.findings)
+        """Whether no finding is at or above `fail_on`, and what was run did not end with an error."""
+        return not self.failed and self.ending is None
+
+    @property
+    def failed(self) -> bool:
+        """Whether a finding is at or above `fail_on`."""
+        return any(f.severity.rank >= self.fail_on.rank for f in self.findings)
 
     @property
     def exit_code(self) -> int:
-        """0 or 1, as the contract says."""
-        return 0 if self.ok else 1
+        """0 or 1, as the contract says; of a script that ended with an error, its own exit status."""
+        return self.ending.status if self.ending else int(self.failed)

@@ -134,11 +134,15 @@ def verdict(report: Report) -> str:
     skipped = f"; {count(len(report.skipped), 'thing')} not checked" if report.skipped else ""
     if report.case.comparison is not None:
         return _compared(report, found, skipped)
-    if not report.ok:
+    if report.failed:
         says = "says" if report.case.plan.from_spec else "say"
         does = "does not" if groups[Severity.ERROR] else "may not"
         return f"freezecheck: {found} — {report.target} {does} train what {intent(report)} {says}{skipped}"
     phases = report.case.conditions.phases
+    if report.ending is not None:
+        at = f" at {report.ending.location}" if report.ending.location else ""
+        until = f"until then {found}, " if found else "until then "
+        return f"freezecheck: {report.target} {report.ending.said}{at} — {until}{evidence(report.case)}{skipped}"
     of = f"in phase {phases[-1]}: " if phases else ""
     return f"freezecheck: ok{f' with {found}' if found else ''} — {of}{evidence(report.case)}{skipped}"
 
@@ -213,7 +217,8 @@ def _seen(facts: Facts) -> str:
     if reached:
         return "got gradients" if facts.moved is None else "got gradients and did not move"
     if facts.moved:
-        return "moved"
+        said = {Gradient.ZERO: "moved with a gradient of zero", Gradient.NONE: "moved without a gradient"}
+        return said.get(facts.gradient, "moved") if facts.gradient else "moved"
     if facts.gradient is not None:
         return "got no gradient"
     return "with requires_grad set" if facts.tensor.requires_grad else "without requires_grad"

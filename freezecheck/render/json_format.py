@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from .. import __version__
-from ..errors import FreezecheckError
+from ..errors import FreezecheckError, ProbeError
 from ..records import Case, Change, Comparison, Facts, Finding, Json, LayerFacts, Location, Report, Stored
 from ._renderer import EVERY_COMMAND, Renderer, Style
 from ._words import by_severity, totals
@@ -20,29 +20,33 @@ def as_json(report: Report) -> dict[str, Json]:
     case = report.case
     seen = totals(case)
     codes = _codes_below(case, report.findings)
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "freezecheck_version": __version__,
-        "command": report.command,
-        "target": report.target,
-        "spec": report.spec,
-        "ok": report.ok,
-        "exit_code": report.exit_code,
-        "summary": {
-            "parameters": {"total": seen.parameters, "trainable": seen.trainable, "frozen": seen.frozen},
-            "findings": {severity.value: len(found) for severity, found in by_severity(report.findings).items()},
-        },
-        "layers": [_layer(layer, codes.get(layer.name, set())) for layer in case.layers],
-        "tensors": [_tensor(facts) for facts in case.facts],
-        "findings": [_finding(finding) for finding in report.findings],
-        "conditions": {
-            name: getattr(case.conditions, name)
-            for name in ("seed", "device", "torch", "optimizer", "inputs", "loss", "steps")
+    return (
+        {
+            "schema_version": SCHEMA_VERSION,
+            "freezecheck_version": __version__,
+            "command": report.command,
+            "target": report.target,
+            "spec": report.spec,
+            "ok": report.ok,
+            "exit_code": report.exit_code,
+            "summary": {
+                "parameters": {"total": seen.parameters, "trainable": seen.trainable, "frozen": seen.frozen},
+                "findings": {severity.value: len(found) for severity, found in by_severity(report.findings).items()},
+            },
+            "layers": [_layer(layer, codes.get(layer.name, set())) for layer in case.layers],
+            "tensors": [_tensor(facts) for facts in case.facts],
+            "findings": [_finding(finding) for finding in report.findings],
+            "conditions": {
+                name: getattr(case.conditions, name)
+                for name in ("seed", "device", "torch", "optimizer", "inputs", "loss", "steps")
+            }
+            | ({"pretrained": case.conditions.pretrained} if case.conditions.pretrained else {})
+            | ({"phases": list(case.conditions.phases)} if case.conditions.phases else {}),
+            "skipped": [{"what": item.what, "why": item.why} for item in report.skipped],
         }
-        | ({"pretrained": case.conditions.pretrained} if case.conditions.pretrained else {})
-        | ({"phases": list(case.conditions.phases)} if case.conditions.phases else {}),
-        "skipped": [{"what": item.what, "why": item.why} for item in report.skipped],
-    } | ({"comparison": _comparison(case.comparison)} if case.comparison else {})
+        | ({"comparison": _comparison(case.comparison)} if case.comparison else {})
+        | _ended(report)
+    )
 
 
 def error_as_json(error: FreezecheckError) -> dict[str, Json]:
@@ -50,14 +54,28 @@ def error_as_json(error: FreezecheckError) -> dict[str, Json]:
     return {
         "schema_version": SCHEMA_VERSION,
         "ok": False,
-        "exit_code": 2,
-        "error": {
-            "kind": error.kind,
-            "message": error.message,
-            "location": _location(error.location),
-            "hint": error.hint,
-        },
+        "exit_code": error.exit_code,
+        "error": _error(error),
     }
+
+
+def _error(error: FreezecheckError) -> dict[str, Json]:
+    return {
+        "kind": error.kind,
+        "message": error.message,
+        "location": _location(error.location),
+        "hint": error.hint,
+    }
+
+
+def _ended(report: Report) -> dict[str, Json]:
+    """The error of a script that was run, where that and no finding decides."""
+    if report.ending is None or report.failed:
+        return {}
+    where = report.ending.location
+    message = f"{report.target} {report.ending.said}"
+    hint = "No rule was broken until then: mend the error, and run it again."
+    return {"error": _error(ProbeError(message, location=where, hint=hint))}
 
 
 def _layer(facts: LayerFacts, codes: set[str]) -> dict[str, Json]:

@@ -51,6 +51,10 @@ def _cases(report: Report) -> Iterator[_Element]:
         case = _case(where, f"{what} {names.get(what, '')}".rstrip())
         ElementTree.SubElement(case, "skipped", {"message": _xml(why)})
         yield case
+    if report.ending is not None:
+        case = _case(where, "the script comes to its end")
+        ElementTree.SubElement(case, "error", {"message": _xml(f"it {report.ending.said}")})
+        yield case
 
 
 def _judge(case: _Element, findings: Sequence[Finding], report: Report) -> None:

@@ -11,7 +11,7 @@ from .steps import let_go, listen
 
 if TYPE_CHECKING:
     from ..records import Finding
-    from .stages import Stages
+    from ..spec import Spec
 
 _BY_CHANCE = frozenset({"FZ201", "FZ202", "FZ206", "FZ302", "FZ303", "FZ405"})
 """What one step alone may show of a right training: a branch that this batch does not take, a gradient that is zero."""
@@ -22,32 +22,34 @@ _RUNNING = 3
 class Later:
     """Counts optimizer steps, and watches every `every`-th from its forward to its end. The others cost a call."""
 
-    def __init__(self, stages: Stages, first: Session, every: int, judge: Callable[[Session, int], None]) -> None:
-        """`first` is the session that saw the first steps; `judge` is told each later one, and its step's number."""
-        self._stages, self._models, self._every, self._judge = stages, first.models, every, judge
-        self._count = first.total
-        self._optimizers = first.optimizers
+    def __init__(
+        self, spec: Spec | None, first: Session, every: int, judge: Callable[[Session, int], None], count: int = 0
+    ) -> None:
+        """`first` saw the first steps; `judge` is told each later one, and its step's number; `count` are made."""
+        self._spec, self._first, self._every, self._judge = spec, first, every, judge
+        self.count = count
+        """Optimizer steps by now."""
         self._running: Counter[tuple[str, str | None, str]] = Counter()
         self._session: Session | None = None
         self._stop = listen(lambda *_: None, self._stepped)
         self._look_if_due()
 
     def _stepped(self, _optimizer: Any) -> None:
-        self._count += 1
+        self.count += 1
         self._look_if_due()
 
     def _look_if_due(self) -> None:
-        if self._session is None and (self._count + 1) % self._every == 0:
-            self._stages.advance(self._models)
-            self._session = Session(self._stages.spec, steps=1, enough=self._seen)
+        if self._session is None and (self.count + 1) % self._every == 0:
+            self._session = Session(self._spec, steps=1, choose=self._first.choose, enough=self._seen)
+            self._session.pretrained = False  # what it starts from was seen with the first steps
+            self._session.follow(self._first)
+            self._session.inherited = 0  # one optimizer's step is waited for as another's
             self._session.__enter__()
-            for optimizer in self._optimizers:
-                self._session.take(optimizer)
 
     def _seen(self) -> None:
         session, self._session = self._session, None
-        if session is not None and not self._stages.advance(session.models):
-            self._judge(session, self._count)
+        if session is not None:
+            self._judge(session, self.count)
 
     def news(self, now: Sequence[Finding], known: Iterable[Finding]) -> list[Finding]:
         """Return what is new: said of other tensors than before, and not seen by chance in this step alone."""

@@ -109,7 +109,8 @@ def is_ours(error: BaseException) -> bool:
     """Whether the watch itself broke, and not the script: the innermost frame is in this package, this file aside."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     folder, name = os.path.split(frames[-1].f_code.co_filename) if frames else ("", "")
-    return isinstance(error, Exception) and folder == os.path.dirname(__file__) and name != "main.py"
+    users = name == "main.py" or (bool(frames) and frames[-1].f_code.co_name == "noted_setup")  # their call went wrong
+    return isinstance(error, Exception) and folder == os.path.dirname(__file__) and not users
 
 
 def _without_ours(trace: types.TracebackType | None) -> types.TracebackType | None:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol, cast
 
 import torch
 from torch import nn
+from torch.nn.utils import stateless
 from torch.optim.optimizer import Optimizer
 
 from ..probe.replaced import replaced
@@ -20,6 +21,9 @@ class Watcher(Protocol):
 
     def backward(self, backward: Callable[..., None], tensors: Any, args: Any, kwargs: Any) -> None:
         """A backward is asked for; call `backward` to run it."""
+
+    def lent(self, call: Callable[..., Any], module: nn.Module, args: Any, kwargs: Any) -> Any:
+        """A module is about to be called with other tensors in its parameters' places; `call` does it."""
 
     def evaluated(self, module: nn.Module) -> None:
         """Somebody called `module.eval()`."""
@@ -40,7 +44,7 @@ _watchers: list[Watcher] = []
 
 @contextmanager
 def patched(watcher: Watcher) -> Iterator[None]:
-    """Tell the watcher of every backward, `eval()`, new parameter group and compiled model."""
+    """Tell the watcher of every backward, `functional_call`, `eval()`, new parameter group and compiled model."""
 
     def around_backward(backward: Any) -> Any:
         def watched_backward(tensors: Any, *args: Any, **kwargs: Any) -> None:
@@ -74,6 +78,7 @@ def patched(watcher: Watcher) -> Iterator[None]:
     try:
         with (
             replaced(torch.autograd, "backward", around_backward),
+            replaced(stateless, "_functional_call", _around_lending(watcher)),
             replaced(nn.Module, "eval", around_eval),
             replaced(Optimizer, "add_param_group", around_add),
             replaced(torch, "compile", around_compile),
@@ -81,6 +86,16 @@ def patched(watcher: Watcher) -> Iterator[None]:
             yield
     finally:
         _watchers.remove(watcher)
+
+
+def _around_lending(watcher: Watcher) -> Callable[[Any], Any]:
+    def around(call: Any) -> Any:
+        def watched_call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            return watcher.lent(call, module, args, kwargs)
+
+        return watched_call
+
+    return around
 
 
 @contextmanager

@@ -71,6 +71,15 @@ def _holds(module: nn.Module, inner: nn.Module) -> bool:
     return any(one is inner for one in module.modules())
 
 
+def stands_in(variable: str, module: nn.Module, frame: FrameType | None) -> bool:
+    """Whether a variable of that name holds the module in some frame on the way; a function's own name is another."""
+    while frame is not None:
+        if frame.f_locals.get(variable) is module:
+            return True
+        frame = frame.f_back
+    return False
+
+
 def _plain(name: str, module: nn.Module) -> str:
     return name if name and name not in ("self", "module") else type(module).__name__
 

@@ -29,22 +29,20 @@ from ..probe.flow import tensors_in
 from ..probe.functions import NoneReturned, following_functions
 from ..probe.graph import leaves_and_functions
 from ..probe.trace import Trace
-from ..records import Gradient
+from ..records import Gradient, Loss
 from .beside import Beside
+from .finish import finished
 from .flags import Flags
 from .patches import Uncompiled, patched
+from .pretrained import look
 from .ranks import Ranks
-from .roots import meant_by, owner_of, root_of
-from .steps import let_go, listen
-from .watched import Watched, table_of, tensors_of
+from .roots import meant_by, owner_of, root_of, stands_in
+from .steps import close_in_forks, let_go, listen, overflowed, with_closure
+from .watched import Watched, among, table_of, tensors_of
 
 if TYPE_CHECKING:
     from ..records import Finding
     from ..spec import Spec
-
-_PATIENCE = 10
-"""So many times `steps` are waited for an optimizer that was made and has not stepped enough (a GAN's slow one)."""
-
 
 Stage = Literal["set-up", "forward", "backward", "step"]
 """What the training is doing. The set-up ends with the first forward."""
@@ -53,26 +51,42 @@ Stage = Literal["set-up", "forward", "backward", "step"]
 class Session:
     """Watches until what trains made `steps` steps; then calls `enough` and stops looking."""
 
+    stepwise = False
+    """Compare after every step: what comes between the last and the end is no part of it."""
+    pretrained = True
+    """Whether to read the checkpoint that the spec names."""
+    graphless: tuple[BaseException, Loss] | None = None
+    """The error of a backward from a loss that does not require grad, and that loss."""
+    inherited = 0
+    """So many of the optimizers, the first ones, are an earlier session's, and need not step again."""
+
     def __init__(
         self,
         spec: Spec | None,
         *,
         steps: int,
         model: nn.Module | None = None,
+        choose: str | None = None,
         enough: Callable[[], None] = lambda: None,
     ) -> None:
         self.spec, self.wanted, self._only = spec, steps, model
+        self.choose = choose
+        """The variable or class of the one model whose steps count; None: all that trains."""
         self.enough = enough
         """Called when everything was seen, after the last optimizer step; may raise."""
+        self.step_begins: Callable[[nn.Module, Any], bool] = lambda *_: False
+        """Called as the first forward of each step begins; returns whether this session has ended with that."""
+        self.trained_before: dict[int, torch.Tensor] = {}
+        """What an earlier phase may have moved."""
         self.models: list[Watched] = []
         self.beside = Beside()
         self.optimizers: list[Any] = []
+        self.passed_on: list[Any] = []
+        """Those that were made for a phase to come."""
         self.stepped: set[int] = set()
         """Optimizers, by index, that made a step."""
         self.put_in_eval: weakref.WeakSet[nn.Module] = weakref.WeakSet()
-        self.flags = Flags()
-        self.ranks = Ranks()
-        self.uncompiled = Uncompiled()
+        self.flags, self.ranks, self.uncompiled = Flags(), Ranks(), Uncompiled()
         self.done = False
         self.total = 0
         """Optimizer steps, of all optimizers together."""
@@ -81,6 +95,7 @@ class Session:
         """What goes on after a step: the backward, where the step is made by a hook inside of it."""
         self._depth = 0
         self._fresh = True
+        self._first = True
         self._traced = False
         self._compared = False
         self.disagreements: tuple[Finding, ...] = ()
@@ -100,7 +115,7 @@ class Session:
         if self._only is not None:
             self._add("model", self._only).waiting = True
         for handle in (
-            register_module_forward_pre_hook(self._forward_begins),
+            register_module_forward_pre_hook(self.forward_begins),
             register_module_forward_hook(self._forward_ends, always_call=True),
         ):
             self._stack.callback(handle.remove)
@@ -109,9 +124,7 @@ class Session:
         self._stack.enter_context(self.uncompiled)
         self._stack.enter_context(following_functions(self.trace))
         self.trace.start()
-        if hasattr(os, "register_at_fork"):
-            mine = weakref.ref(self)  # what is registered stays for ever, the session need not
-            os.register_at_fork(after_in_child=lambda: _close(mine()))
+        close_in_forks(self)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -147,7 +160,8 @@ class Session:
 
     # ------------------------------------------------------------ models
 
-    def _forward_begins(self, module: nn.Module, args: Any) -> None:
+    def forward_begins(self, module: nn.Module, args: Any) -> None:
+        """Note a forward; also for the caller whose own hook on it began this session."""
         if self._elsewhere:
             return
         self._depth += 1
@@ -155,16 +169,12 @@ class Session:
         if self._depth > 1 or self._stage not in ("set-up", "forward"):
             return
         with torch._C.DisableTorchFunction():
-            if not torch.is_grad_enabled():  # a validation, a teacher, or the frozen half of a step
-                self._wake()
-                known = next((one for one in self.models if one.holds(module)), None)
-                if known is not None:
-                    known.forward_without_gradients(module)
-                elif self._only is None and self.total:
-                    self.beside.forward_begins(module, sys._getframe(1), self.models)
+            if not torch.is_grad_enabled():
+                self._runs_beside(module, sys._getframe(1))
                 return
             watched = self._watched(module, sys._getframe(1))
-            if watched is None:
+            first, self._first = self._first, self._first and watched is None
+            if watched is None or (first and self.step_begins(module, args)):
                 return
             self._wake()
             watched.forward_begins()
@@ -173,9 +183,19 @@ class Session:
                 if not self.trace.flow.known(tensor) and tensor.grad_fn is None:
                     self.trace.flow.put(tensor, 0, 0)
 
+    def _runs_beside(self, module: nn.Module, frame: Any) -> None:
+        """Note a forward without gradients: a validation, a teacher, or the frozen half of a step."""
+        self._wake()
+        known = next((one for one in self.models if one.holds(module)), None)
+        if known is not None:
+            known.forward_without_gradients(module)
+        elif self._only is None and self.total:
+            self.beside.forward_begins(module, frame, self.models)
+
     def _wake(self) -> None:
         """Begin to trace: what was done before a step's first forward made the model, and is no part of the step."""
         self._enter_stage("forward")
+        self.trace.forward_begins()
         if self._fresh:
             self._fresh, self._traced = False, True
             self.trace.made.clear()
@@ -185,6 +205,14 @@ class Session:
             self._depth = max(0, self._depth - 1)
             self.trace.in_loop = self._depth == 0
 
+    def lent(self, call: Callable[..., Any], module: nn.Module, args: Any, kwargs: Any) -> Any:
+        """Run a `functional_call`: the model is looked at before other tensors stand in its parameters' places."""
+        self.forward_begins(module, args[1:2])
+        try:
+            return call(module, *args, **kwargs)
+        finally:
+            self._forward_ends(module, (), None)
+
     def _watched(self, module: nn.Module, frame: Any) -> Watched | None:
         if id(module) in self._roots:
             return self._roots[id(module)]
@@ -192,7 +220,8 @@ class Session:
         if found is None and any(part is self._only for part in module.modules()):
             found = self.models[0]  # a wrapper around the one model that is meant
         if found is None and self._only is None and any(True for _ in module.parameters()):
-            found = self._add(*root_of(module, frame))
+            name, root = root_of(module, frame)
+            found = self._add(self.choose if self.choose and stands_in(self.choose, root, frame) else name, root)
         if found is not None:
             self._roots[id(module)] = found
         return found
@@ -201,14 +230,9 @@ class Session:
         known = next((one for one in self.models if one.root is root), None)
         if known is not None:
             return known
-        inner = [one for one in self.models if any(one.root is part for part in root.modules())]
-        self.models = [one for one in self.models if one not in inner]
-        taken = {one.name for one in self.models}
-        unique = next(n for n in (name, *(f"{name}{i}" for i in range(2, 1000))) if n not in taken)
-        watched = Watched(unique, root, meant_by(self.spec, root), self.spec)
-        self.models.append(watched)
+        self.models = among(self.models, name, root, meant_by(self.spec, root), self.spec)
         self._roots.clear()
-        return watched
+        return self.models[-1]
 
     # ------------------------------------------------------------ backward
 
@@ -230,6 +254,10 @@ class Session:
         try:
             with inside_backward(self.trace):
                 backward(tensors, *args, **kwargs)
+        except RuntimeError as error:
+            if losses and not any(loss.requires_grad for loss in losses):
+                self.graphless = error, Loss(False, False, False, self.trace.cuts_on(losses[0]))
+            raise
         finally:
             self._enter_stage(stage)
         with torch._C.DisableTorchFunction():
@@ -286,15 +314,10 @@ class Session:
         """Note what a step is about to use; where a closure makes that first, after the closure."""
         if self._elsewhere:
             return None
-        position = next((i for i, value in enumerate(args) if i and callable(value)), None)
-        closure = kwargs.get("closure") if position is None else args[position]
-        if closure is None:
+        changed = with_closure(args, kwargs, lambda closure: self._followed(optimizer, closure))
+        if changed is None:
             self._about_to_update(optimizer)
-            return None
-        followed = self._followed(optimizer, closure)
-        if position is None:
-            return args, {**kwargs, "closure": followed}
-        return (*args[:position], followed, *args[position + 1 :]), kwargs
+        return changed
 
     def _followed(self, optimizer: Any, closure: Callable[[], Any]) -> Callable[[], Any]:
         def follow() -> Any:
@@ -306,7 +329,7 @@ class Session:
         return follow
 
     def _about_to_update(self, optimizer: Any) -> None:
-        if self._elsewhere or _overflowed(optimizer):
+        if self._elsewhere or overflowed(optimizer):
             return
         with torch._C.DisableTorchFunction():
             if not any(one is optimizer for one in self.optimizers):
@@ -317,8 +340,12 @@ class Session:
                 if found is not None:
                     self._add(*found).traced = False
             owned = {key for one in self.models for key in one.owned}
+            if not any(tensor.grad is not None for tensor in tensors):  # whoever owns them is not what trains here
+                owned -= {id(tensor) for tensor in tensors}
             for one in self.models:
                 one.step_begins(self._index(optimizer), self.optimizers, owned)
+                if self.pretrained and not one.steps:
+                    look(one, self.trained_before)
         self._resume = "backward" if self._stage == "backward" else "forward" if self._traced else "set-up"
         self._enter_stage("step")
 
@@ -327,8 +354,8 @@ class Session:
             return
         if self._stage == "step":
             self._enter_stage(self._resume)
-        self._fresh = True
-        if _overflowed(optimizer):
+        self._fresh = self._first = True
+        if overflowed(optimizer):
             return
         self.total += 1
         self.stepped.add(self._index(optimizer))
@@ -336,27 +363,15 @@ class Session:
             for one in self.models:
                 one.step_ends(self._index(optimizer))
             self.trace.forget()
-            if self._finished():
+            if finished(self):
                 self.measure()
+            elif self.stepwise:
+                self._compare()
         if self.done:
             self.enough()
 
     def _index(self, optimizer: Any) -> int:
         return next(i for i, one in enumerate(self.optimizers) if one is optimizer)
-
-    def _finished(self) -> bool:
-        """Whether every optimizer that trains something of a model made the steps wanted, or was waited for enough."""
-        if self.total >= _PATIENCE * self.wanted:
-            return True
-        counts: list[int] = []
-        for index, optimizer in enumerate(self.optimizers):
-            tensors = tensors_of(optimizer)
-            if index in self.stepped or any(tensor.requires_grad for tensor in tensors):
-                counts += [one.steps.get(index, 0) for one in self.models if one.owns(tensors)]
-                counts += [0 for _ in self.beside.owners(tensors, self.models)]  # has yet to run with gradients
-        if not counts:  # the optimizers hold nothing of any model
-            return self.total >= self.wanted * max(1, len(self.stepped))
-        return min(counts) >= self.wanted
 
     def trained(self, one: Watched) -> bool:
         """Whether a model is being trained: it got a gradient, or an optimizer that stepped holds some of it."""
@@ -366,19 +381,20 @@ class Session:
     def measure(self) -> None:
         """Look no more, and compare every model with what it was."""
         self.close()
+        self._compare()
+
+    def _compare(self) -> None:
         for one in self.models:
             one.evidence.note_writes(self.trace)
             one.measure(self.optimizers, self.stepped)
         self.beside.measure(self.optimizers)
 
-
-def _close(session: Session | None) -> None:
-    """Look at nothing in a forked process (a DataLoader's worker), which has its own copy of everything."""
-    if session is not None:
-        session.close()
-
-
-def _overflowed(optimizer: Any) -> bool:
-    """Whether a fused optimizer was told by a GradScaler to leave everything as it is."""
-    found = getattr(optimizer, "found_inf", None)
-    return isinstance(found, torch.Tensor) and found.any().item() is True
+    def follow(self, before: Session, made: Sequence[Any] = ()) -> None:
+        """Know what an earlier session of the same training knew, and the optimizers that were made since."""
+        self.ranks, self.put_in_eval = before.ranks, before.put_in_eval
+        self.uncompiled.used |= before.uncompiled.used
+        self.trained_before = before.trained_before | {id(t): t for one in before.models for t in one.moving()}
+        old = [one for one in before.optimizers if not any(one is other for other in made)]
+        self.inherited = len(old)
+        for optimizer in (*old, *made):
+            self.take(optimizer)

@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ProbeError, SpecError, UsageError
-from ..records import Description, Finding, Observation
+from ..places import kind
+from ..records import Case, Description, Finding, Need, Observation
 from ..spec.match import match
 from .beside import drifted
 
@@ -53,6 +54,9 @@ def _fitting(spec: Spec, trained: list[Watched], others: list[Watched]) -> list[
     """Of the trained models the one that all selectors fit, else all, with those beside them that the spec names."""
     lost = {id(one): _unmatched(spec, [one]) for one in trained}
     fitting = [one for one in trained if lost[id(one)] == 0]
+    left = [one for one in fitting if one.homeless]
+    if left and len(left) < len(fitting):  # the model of an earlier fold is stepped still, and this one trains
+        return left[-1:]
     if len(fitting) == 1 or (len(trained) == 1 and not others):
         return fitting or trained
     without = _unmatched(spec, trained, apart=True)
@@ -60,6 +64,29 @@ def _fitting(spec: Spec, trained: list[Watched], others: list[Watched]) -> list[
     if not _unmatched(spec, [*trained, *named], apart=True):
         return [*trained, *named]
     return [min(fitting or trained, key=lambda one: lost[id(one)])]
+
+
+def another_is_meant(spec: Spec | None, case: Case, models: Sequence[Watched]) -> bool:
+    """Whether what was judged is not what the spec is for: a selector selects nothing in it, nor anything like it.
+
+    So it is as well where the spec's target names a class and no model is of it.
+    """
+    if spec is None or not models:
+        return False
+    lost = [one for one in case.plan.unmatched if not one.nearest and not one.hint]
+    meant_class = _class_meant(spec)
+    of_it = meant_class is None or any(isinstance(m, meant_class) for one in models for m in one.root.modules())
+    return not of_it or (bool(lost) and not case.leaves)
+
+
+def _class_meant(spec: Spec) -> type | None:
+    """The class of the user's that the spec's target names, where it does."""
+    file, _, name = (spec.target or "").rpartition(":")
+    for module in list(sys.modules.values()) if file else ():
+        path = getattr(module, "__file__", None)
+        if isinstance(path, str) and kind(path) == "user" and isinstance(found := vars(module).get(name), type):
+            return found
+    return None
 
 
 def _unmatched(spec: Spec, models: Sequence[Watched], *, apart: bool = False) -> int:
@@ -113,6 +140,8 @@ def joined_observations(names: Sequence[str], seen: Sequence[Observation]) -> Ob
     losses = [one.loss for one in seen if one.loss is not None]
     return replace(
         seen[0],
+        pretrained={},
+        missing={**seen[0].missing, **_not_compared(seen)},
         gradients=together("gradients"),
         gradient_max=together("gradient_max"),
         moved=together("moved"),
@@ -125,13 +154,21 @@ def joined_observations(names: Sequence[str], seen: Sequence[Observation]) -> Ob
         memberships=together("memberships"),
         used=every("used") if all(one.used is not None for one in seen) else None,
         gradient_hooks=every("gradient_hooks"),
+        hooked_at=together("hooked_at"),
         wasted=every("wasted"),
         woken=every("woken"),
         foreign=tuple(dict.fromkeys(f for one in seen for f in one.foreign)),
         leaves=tuple(leaf for one in seen for leaf in one.leaves),
         loss=next((loss for loss in losses if loss.reaches), losses[0] if losses else None),
-        conditions=replace(seen[0].conditions, steps=max(one.conditions.steps for one in seen)),
+        conditions=replace(
+            seen[0].conditions, steps=max(one.conditions.steps for one in seen), pretrained="", pretrained_notes=()
+        ),
     )
+
+
+def _not_compared(seen: Sequence[Observation]) -> dict[Need, str]:
+    asked = any(Need.PRETRAINED in one.missing or one.conditions.pretrained for one in seen)
+    return {Need.PRETRAINED: "several models are judged together, and the checkpoint is one model's"} if asked else {}
 
 
 def in_their_names(findings: Iterable[Finding], names: Sequence[str], *, several: bool) -> tuple[Finding, ...]:

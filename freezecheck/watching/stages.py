@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ from ..records import Expected
 from ..spec.match import match
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ..spec import Spec
     from .watched import Watched
 
@@ -20,35 +23,55 @@ class Stages:
 
     def __init__(self, spec: Spec | None, first: str | None = None) -> None:
         """Raises SpecError when the spec has no phase called `first`."""
-        self._every = [phase.spec for phase in spec.phases] if spec and spec.phases else [spec]
-        self._now = self._every.index(spec.phase(first)) if spec and first else 0
+        phases = spec.phases if spec else ()
+        self._every: list[Spec | None] = [phase.spec for phase in phases] or [spec]
+        self.names = tuple(phase.name for phase in phases)
+        self.setups = tuple(phase.setup for phase in phases)
+        self.now = self._every.index(spec.phase(first)) if spec and first else 0
+        """Its place among the phases."""
 
     @property
     def spec(self) -> Spec | None:
         """What is expected by now."""
-        return self._every[self._now]
+        return self._every[self.now]
+
+    @property
+    def later(self) -> range:
+        """The places of the phases that are yet to come."""
+        return range(self.now + 1, len(self._every))
 
     def advance(self, models: Iterable[Watched]) -> bool:
         """Go on to the first later phase that the flags fit, unless they still fit this one; return whether."""
-        seen = list(models)
-        for number in range(self._now, len(self._every)):
-            if any(_fits(self._every[number], one) for one in seen):
-                advanced, self._now = number != self._now, number
+        seen = [one.model for one in models]
+        for number in range(self.now, len(self._every)):
+            if any(self.distance(number, one) == 0 for one in seen):
+                advanced, self.now = number != self.now, number
                 return advanced
         return False
 
+    def nearer(self, model: nn.Module) -> int | None:
+        """The later phase that the flags of a model fit best, if they fit it better than this one."""
+        best = min(self.later, key=lambda number: self.distance(number, model), default=None)
+        return best if best is not None and self.distance(best, model) < self.distance(self.now, model) else None
 
-def _fits(spec: Spec | None, one: Watched) -> bool:
-    """Whether a model has all that the selectors name, and every flag is as expected."""
-    if spec is None:
-        return True
-    description = describe(one.model)
-    try:
-        plan = match(spec, description)
-    except SpecError:
-        return False
-    flags = {t.name: t.requires_grad for t in description.tensors if t.kind == "parameter" and t.differentiable}
-    wanted = {Expected.FROZEN: False, Expected.TRAINABLE: True}
-    return not plan.unmatched and all(
-        wanted.get(plan.expected[name], flag) == flag for name, flag in flags.items() if name in plan.expected
-    )
+    def alike(self, model: nn.Module) -> int | None:
+        """The next phase, if a model's flags are all that both it and this one expect."""
+        following = self.now + 1
+        both = following in self.later and self.distance(self.now, model) == self.distance(following, model) == 0
+        return following if both else None
+
+    def distance(self, number: int, model: nn.Module) -> float:
+        """How many flags are other than a phase expects; infinite where a selector of it selects nothing."""
+        spec = self._every[number]
+        if spec is None:
+            return 0
+        description = describe(model)
+        try:
+            plan = match(spec, description)
+        except SpecError:
+            return math.inf
+        if plan.unmatched:
+            return math.inf
+        flags = {t.name: t.requires_grad for t in description.tensors if t.kind == "parameter" and t.differentiable}
+        wanted = {Expected.FROZEN: False, Expected.TRAINABLE: True}
+        return sum(wanted.get(plan.expected[n], flag) != flag for n, flag in flags.items() if n in plan.expected)

@@ -6,9 +6,12 @@ step. So the pair stays until it is let go outside of any step, or where an erro
 
 from __future__ import annotations
 
+import os
+import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
+import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from ..probe.trace import leave_stopped
@@ -60,3 +63,39 @@ def _after(optimizer: Any, _args: Any, _kwargs: Any) -> None:
     except BaseException:
         let_go()  # torch goes through its hooks no further
         raise
+
+
+def with_closure(args: Any, kwargs: Any, around: Callable[[Any], Any]) -> tuple[Any, Any] | None:
+    """Return a step's args and kwargs with `around(its closure)` in the closure's place; None where it has none."""
+    position = next((i for i, value in enumerate(args) if i and callable(value)), None)
+    closure = kwargs.get("closure") if position is None else args[position]
+    if closure is None:
+        return None
+    if position is None:
+        return args, {**kwargs, "closure": around(closure)}
+    return (*args[:position], around(closure), *args[position + 1 :]), kwargs
+
+
+def overflowed(optimizer: Any) -> bool:
+    """Whether a fused optimizer was told by a GradScaler to leave everything as it is."""
+    found = getattr(optimizer, "found_inf", None)
+    return isinstance(found, torch.Tensor) and found.any().item() is True
+
+
+class Closing(Protocol):
+    """Something that can be ended."""
+
+    def close(self) -> None:
+        """End it."""
+
+
+def close_in_forks(watch: Closing) -> None:
+    """Look at nothing in a forked process (a DataLoader's worker), which has its own copy of everything."""
+    mine = weakref.ref(watch)  # what is registered stays for ever, the watch need not
+
+    def close() -> None:
+        if (still := mine()) is not None:
+            still.close()
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=close)

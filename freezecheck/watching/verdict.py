@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -60,7 +60,8 @@ def report_on(
             command, target, path, case, session.disagreements, skipped, fail_on, ("FZ109",), tuple(map(shown, files))
         )
     findings, skipped = judge(case, select=select, ignore=out, phase=_phase(spec, stage))
-    findings = in_their_names(findings, names, several=len(session.models) > 1 or len(models) > 1)
+    called = names if len(models) > 1 else [models[0].variable]
+    findings = in_their_names(findings, called, several=len(session.models) > 1 or len(models) > 1)
     skipped = (*case.skipped, *skipped, *_left_out(session, models), *_other_phases(spec, stage))
     ran = codes_run(case, select=select, ignore=out)
     return Report(command, target, path, case, findings, skipped, fail_on, ran, tuple(map(shown, files)))
@@ -71,7 +72,7 @@ def _other_phases(spec: Spec | None, stage: Spec | None) -> tuple[Skipped, ...]:
     others = [phase.name for phase in (spec.phases if spec else ()) if phase.name != now]
     if now is None or not others:
         return ()
-    why = f"the steps watched were in phase {now}; --continue K goes on into later ones"
+    why = f"the steps watched were in phase {now}"
     return (Skipped(f"phase {', '.join(others)}", why),)
 
 
@@ -95,10 +96,17 @@ def _left_out(session: Session, models: Sequence[Watched]) -> list[Skipped]:
     if session.uncompiled.used:
         why = "the watched steps ran the model as it is written, to see where its gradients go"
         left_out.append(Skipped("what torch.compile makes of the model", why))
-    idle = [type(one).__name__ for index, one in enumerate(session.optimizers) if index not in session.stepped]
+    idle = [type(one).__name__ for one in _idle(session)]
     if idle:
         left_out.append(Skipped(", ".join(idle), "this optimizer made no step while the training was watched"))
     return left_out
+
+
+def _idle(session: Session) -> list[Any]:
+    """The optimizers that made no step, though it was in this session that they should have."""
+    mine = enumerate(session.optimizers[session.inherited :], session.inherited)
+    made = [one for index, one in mine if index not in session.stepped]
+    return [one for one in made if not any(one is other for other in session.passed_on)]
 
 
 def _observation(session: Session, one: Watched) -> Observation:
@@ -125,9 +133,9 @@ def _optimizers(session: Session) -> list[str]:
     """Their names, with the steps of each where one made more than another."""
     made = [max((one.steps.get(i, 0) for one in session.models), default=0) for i in range(len(session.optimizers))]
     names = [type(one).__name__ for one in session.optimizers]
-    if len({made[index] for index in session.stepped}) < 2:
-        return names
-    return [f"{name} ({steps} step{'' if steps == 1 else 's'})" for name, steps in zip(names, made, strict=True)]
+    if len({made[index] for index in session.stepped}) > 1:
+        names = [f"{name} ({steps} step{'' if steps == 1 else 's'})" for name, steps in zip(names, made, strict=True)]
+    return [name for index, name in enumerate(names) if index >= session.inherited or index in session.stepped]
 
 
 def _files() -> tuple[str, ...]:

@@ -7,12 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from ..errors import SpecError
 from ..probe.describe import anatomy
 from ..probe.evidence import Evidence
 from ..probe.held import Content, copy_all
-from ..probe.members import groups_of, memberships
+from ..probe.members import groups_of, hooks_on, memberships
 from ..probe.update import lost_update
 from ..records import (
     Conditions,
@@ -22,16 +23,16 @@ from ..records import (
     Gradient,
     Location,
     Membership,
+    Need,
     Observation,
     Plan,
     Update,
 )
 from ..spec.match import match
+from .pretrained import Pretrained
 from .ranks import Table
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from ..spec import Spec
     from .flags import Flags
 
@@ -51,6 +52,8 @@ class Watched:
         self.waiting = False
         """Nothing was run yet, and whatever happens before the first forward (a move to a device) is set-up."""
         self.name, self.root, self.model, self.spec = name, root, model, spec
+        self.variable = name
+        """What the script calls it, where the name had to be another one because that was taken."""
         self.steps: dict[int, int] = {}
         """By optimizer, the steps it made in this stretch."""
         self.begin()
@@ -82,6 +85,9 @@ class Watched:
         """Parameters whose gradient was gone at a step of their optimizer, or all zeros, though not by a backward."""
         self.cleared_at: dict[str, Location | None] = {}
         """Lines that took a gradient away between a backward and the step."""
+        self.pretrained = Pretrained()
+        self._left = {n: (p.grad, p.grad._version) for n, p in self.parameters.items() if p.grad is not None}
+        """The gradients that were there before, and their versions."""
         self.modes: dict[str, bool] = {}
         self._trained_beside: set[str] = set()
         """Layers with statistics that ran in train mode in a forward without gradients, as a validation has them."""
@@ -129,8 +135,10 @@ class Watched:
     def _changed_shape(self) -> bool:
         if self.evidence.sharded:  # whole and sharded parameters take turns under one name
             return False
-        current = {id(p) for p in self.model.parameters()}
-        return current != {id(p) for p in self.parameters.values()}
+        current = {id(p): p for p in self.model.parameters()}
+        if not all(isinstance(p, nn.Parameter) for p in current.values()):  # others stand in for them for this call
+            return False
+        return current.keys() != {id(p) for p in self.parameters.values()}
 
     def _closer_to_the_spec(self) -> bool:
         """Whether a warm-up with other flags is over: flags changed, and all changes are what the spec says.
@@ -195,6 +203,16 @@ class Watched:
             if seen is Gradient.NONE or (seen is Gradient.ZERO and (none_left or frozen)):
                 self._note_cleared(name)
             self._given.pop(name, None)
+
+    def moving(self) -> list[torch.Tensor]:
+        """The tensors that are not expected frozen."""
+        return [t for n, t in self.body.tensors.items() if self.plan.expected.get(n) is not Expected.FROZEN]
+
+    @property
+    def homeless(self) -> bool:
+        """Whether it gets gradients and no optimizer holds any of it, but one steps that holds what nobody trains."""
+        reached = any(seen is Gradient.NONZERO for seen in self.evidence.gradients.values())
+        return reached and bool(self.foreign) and not any(self.members.values())
 
     def _note_cleared(self, name: str) -> None:
         given, gradient = self._given.get(name), self.parameters[name].grad
@@ -264,7 +282,12 @@ class Watched:
         """The model as the training had it: flags that any step saw on, and layers that somebody had put in eval."""
         now = anatomy(self.model)
         tensors = tuple(
-            replace(t, requires_grad=self.trained.get(t.name, t.requires_grad)) for t in self.body.description.tensors
+            replace(
+                t,
+                requires_grad=self.trained.get(t.name, t.requires_grad),
+                gradient_before=Gradient.NONE if self._untouched(t.name) else t.gradient_before,
+            )
+            for t in self.body.description.tensors
         )
         asked = {p for p, m in self.body.modules.items() if p and m in put_in_eval}
         layers = tuple(
@@ -273,10 +296,16 @@ class Watched:
         )
         return Description(tensors, layers, now.description.strays)
 
+    def _untouched(self, name: str) -> bool:
+        """Whether a gradient of earlier is in nobody's way: in no optimizer, and no clipping wrote to it."""
+        before, version = self._left.get(name, (None, 0))
+        left = before is not None and before is self.parameters[name].grad and before._version == version
+        return left and not self.members.get(name)
+
     def observation(self, optimizers: Sequence[Any], flags: Flags, conditions: Conditions) -> Observation:
         """All that the stretch showed, in the records that the rules read."""
         seen = self.evidence
-        hooked = {n for n, p in self.parameters.items() if getattr(p, "_backward_hooks", None)}
+        hooked = hooks_on(self.parameters)
         return Observation(
             gradients=self._gradients(),
             gradient_max=seen.gradient_max,
@@ -289,6 +318,7 @@ class Watched:
             cleared=self._always_cleared(),
             flipped=self._flipped(flags),
             gradient_hooks=frozenset(hooked),
+            hooked_at={name: place for name, place in hooked.items() if place is not None},
             wasted=frozenset(seen.wasted),
             modes={**self.modes, **dict.fromkeys(self._trained_beside, True)},
             memberships=self.members,
@@ -296,7 +326,9 @@ class Watched:
             foreign=tuple(one for one, _ in self.foreign.values()),
             leaves=tuple(seen.leaves.values()),
             loss=seen.loss,
-            conditions=conditions,
+            pretrained=self.pretrained.changes,
+            missing={} if self.pretrained.why is None else {Need.PRETRAINED: self.pretrained.why},
+            conditions=replace(conditions, pretrained=self.pretrained.said, pretrained_notes=self.pretrained.notes),
             watched=True,
         )
 
@@ -313,6 +345,16 @@ class Watched:
             if location is not None:
                 found[name] = location
         return found
+
+
+def among(models: Sequence[Watched], name: str, root: nn.Module, model: nn.Module, spec: Spec | None) -> list[Watched]:
+    """Models with one more, as the last; those that are part of it are no models of their own."""
+    others = [one for one in models if not any(one.root is part for part in root.modules())]
+    taken = {one.name for one in others}
+    unique = next(n for n in (name, *(f"{name}{i}" for i in range(2, 1000))) if n not in taken)
+    watched = Watched(unique, root, model, spec)
+    watched.variable = name
+    return [*others, watched]
 
 
 def table_of(models: Sequence[Watched], optimizers: Sequence[Any]) -> Table:

@@ -168,8 +168,9 @@ class TestItsOwnEnding:
         ran = run(tmp_path, "train.py")
         assert ran.code == 1
         assert "RuntimeError: no GPU" in ran.err
-        assert "ended with status 1 without an optimizer step; seen by then: model (Net), SGD" in ran.err
-        assert ran.err.index("RuntimeError") < ran.err.index("without an optimizer step")
+        told = "raised RuntimeError: no GPU, before its first optimizer step; seen by then: model (Net), SGD"
+        assert told in ran.err
+        assert ran.err.index("RuntimeError") < ran.err.index(told)
 
     def test_a_syntax_error_is_the_scripts_own(self, tmp_path):
         """As Python says it, with the line and status 1."""

@@ -123,7 +123,7 @@ class TestStaleOptimizer:
         (finding,) = report_of(found(tmp_path, source))["findings"]
         assert finding["code"] == "FZ403"
         assert "`head.weight` and `head.bias` are expected trainable and in no optimizer" in finding["message"]
-        assert "either a layer was replaced, or the whole model was copied" in finding["message"]
+        assert "a layer was replaced, or the whole model copied" in finding["message"]
 
 
 class TestWrites:
@@ -221,3 +221,22 @@ def test_flags_that_go_off_and_on_are_one_training(tmp_path, spec):
     assert (ran.code, codes(ran)) == (0, [])
     assert report_of(ran)["conditions"]["steps"] == 3
     assert len(re.findall("round", ran.err)) == 2
+
+
+def test_a_gradient_hook_is_told_with_its_line(tmp_path):
+    """As `verify` tells it."""
+    hook = "def nothing(gradient):\n    return gradient * 0\n\nmodel.head.weight.register_hook(nothing)\n"
+    write(tmp_path, MODEL + hook + "for _ in range(5):\n    step()\n")
+    (finding,) = report_of(run(tmp_path, "--format", "json", "train.py"))["findings"]
+    assert finding["code"] == "FZ202"
+    assert "(`def nothing(gradient):`)" in finding["message"]
+
+
+def test_what_moved_without_a_gradient_is_told_apart(tmp_path):
+    """Weight decay moves the bias whose gradient is zero in the one step that is watched."""
+    source = MODEL.replace("self.head(self.body(x).relu())", "self.head(self.body(x).relu() * 0)")
+    write(tmp_path, source.replace("lr=0.1", "lr=0.1, weight_decay=0.1") + "step()\n")
+    ran = run(tmp_path, "--ignore", "FZ202", "train.py")
+    assert "1 trainable tensor got gradients and moved, 1 trainable tensor moved with a gradient of zero" in " ".join(
+        ran.out.split()
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.watching.loops import codes, report_of, run, write
+from tests.watching.loops import MODEL, codes, report_of, run, write
 
 NETS = """\
 import copy
@@ -197,3 +197,31 @@ class TestFired:
         (finding,) = report_of(ran)["findings"]
         assert finding["code"] == "FZ101"
         assert finding["fix"].startswith("critic[0].requires_grad_(False)")
+
+
+FOLDS = """\
+optimizer = None
+for fold in range(3):
+    model = Net()
+    model.body.requires_grad_(False)
+    optimizer = {kept}torch.optim.SGD(model.head.parameters(), lr=0.1)
+    for _ in range(2):
+        step()
+"""
+
+
+class TestFolds:
+    """A model for each fold of a cross-validation."""
+
+    def test_each_with_its_own_optimizer(self, tmp_path):
+        """Is right."""
+        write(tmp_path, MODEL + FOLDS.format(kept=""))
+        ran = run(tmp_path, "--format", "json", "train.py")
+        assert (ran.code, codes(ran)) == (0, [])
+
+    def test_all_with_the_first_ones(self, tmp_path):
+        """FZ403 on the second, which trains nothing, though the optimizer's tensors are those of a watched model."""
+        write(tmp_path, MODEL + FOLDS.format(kept="optimizer or "))
+        ran = run(tmp_path, "--format", "json", "train.py")
+        assert (ran.code, codes(ran)) == (1, ["FZ403"])
+        assert "`head.weight` and `head.bias` are expected trainable" in report_of(ran)["findings"][0]["message"]
