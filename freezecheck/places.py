@@ -100,6 +100,17 @@ def user_location(frame: FrameType | None) -> Location | None:
     return None
 
 
+def user_calls(frame: FrameType | None) -> tuple[tuple[CodeType, int], ...]:
+    """Return the user's lines that `frame` was reached from, the innermost first, for `located`."""
+    outwards = ((outer.f_code, outer.f_lineno) for outer in _outwards(frame))
+    return tuple(call for call in outwards if kind(call[0].co_filename) == "user")
+
+
+def located(call: tuple[CodeType, int]) -> Location:
+    """Return the place of one of the `user_calls`."""
+    return _location(*call)
+
+
 def library_location(frame: FrameType | None) -> Location | None:
     """Return the innermost line of an installed library that the user's own line called into, or None."""
     for outer in _outwards(frame):

@@ -30,7 +30,7 @@ FIRING = [
     ("lenet", "plain.py --spec freeze.toml", {"FZ101": "conv1.weight"}),
     ("resnet18_mistakes", "batchnorm_drift.py --spec train_mode.toml", {"FZ502": "bn1.running_mean"}),
     ("resnet18_mistakes", "misspelled_flag.py --spec freeze.toml", {"FZ103": "conv1.weight"}),
-    ("resnet18_mistakes", "optimizer_before_head.py --spec freeze.toml", {"FZ403": ""}),
+    ("resnet18_mistakes", "optimizer_before_head.py --spec freeze.toml", {"FZ403": "fc.weight"}),
     ("resnet18_mistakes", "graph_cut.py --spec freeze.toml", {"FZ201": "layer4.0.conv1.weight"}),
     ("resnet18_mistakes", "broad_pattern.py --spec freeze.toml", {"FZ102": "layer4.0.conv1.weight"}),
     ("tied_transformer", "--spec wrong.toml", {"FZ002": "embedding.weight"}),

@@ -115,8 +115,8 @@ class TestCausesBeforeEffects:
         assert codes(case, ignore=("FZ1",)) == ["FZ301"]
         assert codes(case, select=("FZ3",)) == ["FZ301"]
 
-    def test_a_cause_may_cover_more_than_it_names(self):
-        """A replaced head's finding names no tensor of the model and explains those in no optimizer."""
+    def test_a_replaced_head_explains_what_is_in_no_optimizer(self):
+        """The optimizer that still holds the old head is the cause: FZ402 is its effect."""
         head = trained("head.weight", shape=(2, 8), memberships=())
         case = table(head, trained("neck.weight"), foreign=(Foreign(0, 0, (2, 8)),), missing=TRAINING)
         findings, _ = judge(case)

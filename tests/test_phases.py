@@ -199,7 +199,8 @@ class TestArrows:
         (flipped,) = report.findings
         assert (flipped.code, flipped.phase, flipped.tensors) == ("FZ106", "finetune", ("fc.weight", "fc.bias"))
         assert flipped.message.startswith(
-            "Phase `head` had the requires_grad of `fc.weight` and `fc.bias` right, and phase `finetune` changed it at "
+            "Phase `head` had the requires_grad of `fc.weight` and `fc.bias` right, and phase `finetune` set it to "
+            "False at "
         )
         assert flipped.location is not None
         assert flipped.location.text == "p.requires_grad = False"

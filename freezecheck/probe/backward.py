@@ -31,6 +31,7 @@ def inside_backward(trace: Trace) -> Iterator[None]:
 
     with replaced(torch.autograd, "_engine_run_backward", around):
         yield
+    trace.settled = True
 
 
 @contextmanager

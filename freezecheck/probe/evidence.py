@@ -88,7 +88,8 @@ class Evidence:
         here = [p for p in self.parameters.values() if p.requires_grad]
         reaches = any(p.grad is not None or id(p) in self.reached for p in here)
         if self.loss is None or reaches:
-            self.loss = Loss(reaches, loss.requires_grad, loss.is_leaf and loss.requires_grad, trace.cuts_on(loss))
+            cuts = trace.cuts_on(loss, None if self.sharded else self.parameters.values())
+            self.loss = Loss(reaches, loss.requires_grad, loss.is_leaf and loss.requires_grad, cuts)
         self.note_flow(trace)
 
     def note_flow(self, trace: Trace) -> None:

@@ -24,12 +24,16 @@ def default_optimizers(parameters: Mapping[str, torch.Tensor]) -> list[torch.opt
 
 
 def groups_of(optimizers: Sequence[Any]) -> Iterator[tuple[int, int, dict[str, Any]]]:
-    """Yield (optimizer, group, the group itself), groups counted through all optimizers."""
-    count = 0
+    """Yield (optimizer, group, the group itself), groups counted through all optimizers.
+
+    An optimizer around another one (SAM, Lookahead) may have the very groups of that one: each is told once.
+    """
+    met: dict[int, Any] = {}
     for index, optimizer in enumerate(optimizers):
         for group in optimizer.param_groups:
-            yield index, count, group
-            count += 1
+            if id(group) not in met:
+                yield index, len(met), group
+                met[id(group)] = group
 
 
 def memberships(

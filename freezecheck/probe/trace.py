@@ -76,6 +76,8 @@ class Trace(TorchFunctionMode):
         self._entered: list[Location | None] = []
         self._escaped: dict[int, tuple[Any, int, int]] = {}
         self._pending = (0, 0)
+        self.settled = False
+        """A backward or a step is over: what leaves torch from now on, as the loss does for a log, leads to no loss."""
         self.on_flag: Callable[[torch.Tensor, bool], None] | None = None
         """Called with a tensor and the `requires_grad` that it is being given."""
         self.on_clear: Callable[[torch.Tensor], None] | None = None
@@ -93,6 +95,12 @@ class Trace(TorchFunctionMode):
         self.functions.clear()
         self._escaped.clear()
         self._pending = (0, 0)
+        self.settled = True
+
+    def forward_begins(self) -> None:
+        """Begin a forward: of what left torch after the backward before it, only the very values may come back."""
+        if self.settled:
+            self.settled, self._pending = False, (0, 0)
 
     def start(self) -> None:
         """Enter the mode without a `with`."""
@@ -165,6 +173,8 @@ class Trace(TorchFunctionMode):
         self._note_made(func, args, kwargs, result)
         if not upstream:
             self._note_waste(inputs, result)
+            if self._pending[0]:
+                self._note_clean(result)
             return result
         if effect is Effect.LEAVES:
             self._leave(func, result, upstream, cuts, live)
@@ -202,6 +212,12 @@ class Trace(TorchFunctionMode):
             return (upstream, cuts) if self.flow.known(tensor) else self._pending
         return upstream, cuts
 
+    def _note_clean(self, result: Any) -> None:
+        """Know what torch makes of other things, so that it is not taken for what comes back after leaving torch."""
+        for output in tensors_in((result,), {}):
+            if not output.requires_grad:
+                self.flow.put(output, 0, 0)
+
     # ------------------------------------------------------------ cuts
 
     def _note_output(
@@ -236,6 +252,8 @@ class Trace(TorchFunctionMode):
             operation, reason = reason_of(func, output, inference=inference, grad_enabled=recording)
         region = self._region if operation in ("no_grad", "inference_mode") else -1
         entered = self._entered[-1] if self._entered and operation == "no_grad" else None
+        if entered and "set_grad_enabled(" in entered.text:
+            operation, reason = "set_grad_enabled", reason.replace("torch.no_grad()", "set_grad_enabled(False)")
         frame = sys._getframe(1)
         cut = Cut(operation, reason, user_location(frame), library_location(frame), entered)
         return self.add_cut(cut, upstream, flat=flat, region=region)
@@ -273,9 +291,9 @@ class Trace(TorchFunctionMode):
 
     def cuts_of(self, parameter: torch.Tensor, loss: torch.Tensor, *, flat: bool = False) -> tuple[Cut, ...]:
         """Return the cuts between a parameter and the loss, in the order of the flow."""
-        bit = self.flow.bit(parameter)
-        on_the_way = [f for f in self._in(self.flow.of(loss)[1]) if f.flat == flat and f.upstream & bit]
-        if not on_the_way and not flat:
+        bit, (upstream, lost) = self.flow.bit(parameter), self.flow.of(loss)
+        on_the_way = [f for f in self._in(lost) if f.flat == flat and f.upstream & bit]
+        if not on_the_way and not flat and not upstream & bit:
             # Data left torch and its trail was lost in Python arithmetic: name the places where it left.
             on_the_way = [f for f in self._in(self._pending[1]) if f.upstream & bit]
         return self._told_once(on_the_way, loss)
@@ -296,10 +314,11 @@ class Trace(TorchFunctionMode):
                 told.setdefault(found.region, first.get((found.region, found.cut.location), found.cut))
         return tuple(dict.fromkeys(told.values()))
 
-    def cuts_on(self, loss: torch.Tensor) -> tuple[Cut, ...]:
-        """Return every cut on the way to the loss, in the order of the flow."""
+    def cuts_on(self, loss: torch.Tensor, parameters: Iterable[torch.Tensor] | None = None) -> tuple[Cut, ...]:
+        """Return every cut on the way from these parameters (None: any) to the loss, in the order of the flow."""
         bits = self.flow.of(loss)[1] or (0 if loss.grad_fn is not None else self._pending[1])
-        return tuple(dict.fromkeys(found.cut for found in self._in(bits) if not found.flat))
+        ours = -1 if parameters is None else sum({self.flow.bit(parameter) for parameter in parameters})
+        return tuple(dict.fromkeys(found.cut for found in self._in(bits) if not found.flat and found.upstream & ours))
 
     # ------------------------------------------------------------ through Python and numpy
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from types import FunctionType, SimpleNamespace
 from typing import Any
@@ -29,9 +31,9 @@ def unregistered(
     """Return the leaves that are neither `known` (parameters, inputs; by identity) nor made on the fly.
 
     A leaf that lies in an attribute of the model (a plain list, a dict, a raw tensor) is named by it, one that no
-    optimizer holds also by the global variable or the closure that it lies in. One that lies elsewhere counts only as
-    an `nn.Parameter`: a raw tensor made to require grad in the loss (an interpolation of a gradient penalty, an
-    adversarial example) is right.
+    optimizer holds also by the global variable or the closure that it lies in, or by the other model that it is a
+    parameter of. One that lies elsewhere counts only as an `nn.Parameter`: a raw tensor made to require grad in the
+    loss (an interpolation of a gradient penalty, an adversarial example) is right.
     """
     strange = {id(leaf): leaf for leaf in leaves if id(leaf) not in known}
     if not strange:
@@ -39,6 +41,8 @@ def unregistered(
     hidden = _found(strange.keys(), _attributes(modules))
     if nowhere := strange.keys() - hidden.keys() - in_optimizers:
         hidden |= _found(nowhere, _variables(modules))
+    if any(isinstance(strange[key], nn.Parameter) for key in nowhere - hidden.keys()):
+        hidden |= _found(nowhere - hidden.keys(), _other_models(modules))
     result = []
     for key, leaf in strange.items():
         name, container = hidden.get(key, ("", ""))
@@ -103,9 +107,45 @@ def _variables(modules: Mapping[str, nn.Module]) -> Iterator[tuple[str, str, Any
             around = {name: _content(cell) for name, cell in cells}
             if id(function.__globals__) not in seen:
                 seen.add(id(function.__globals__))
-                around |= function.__globals__
+                used = {*function.__code__.co_names}
+                shared = function.__globals__.items()
+                around |= {name: value for name, value in shared if name in used or not isinstance(value, nn.Module)}
             for name, value in list(around.items()):
                 yield name, f"{name}, a variable", value
+
+
+def _other_models(modules: Mapping[str, nn.Module]) -> Iterator[tuple[str, str, Any]]:
+    """Yield the same for every model in the process that is neither part of this one nor around it.
+
+    It is named by the user's variable that it lies in, or by its class.
+    """
+    ours = {id(module) for module in modules.values()}
+    lying = {id(value): (name, value) for name, value in reversed([*_users_variables()]) if _is_module(value)}
+    # What was alive at a `gc.freeze()` is not among the collector's objects.
+    every = [*(value for _, value in lying.values()), *filter(_is_module, gc.get_objects())]
+    apart = {id(one): one for one in every if not any(id(inner) in ours for _, inner in walk(one))}
+    below = {id(inner) for one in apart.values() for path, inner in walk(one) if path}
+    for key, one in apart.items():
+        if key not in below:
+            name = lying[key][0] if key in lying else type(one).__name__
+            yield name, f"{name}, another {type(one).__name__}", one
+
+
+def _is_module(value: Any) -> bool:
+    """Whether it is a module; asked of its type, since what poses as another object may load it when asked itself."""
+    return issubclass(type(value), nn.Module) and "_modules" in vars(value)
+
+
+def _users_variables() -> Iterator[tuple[str, Any]]:
+    """Yield (name, value) for the global variables of the user's files, then for the attributes of what they hold."""
+    files = [(getattr(module, "__file__", None), module) for module in list(sys.modules.values())]
+    users = [module for file, module in files if isinstance(file, str) and kind(file) == "user"]
+    around = [(name, value) for module in users for name, value in list(vars(module).items())]
+    yield from around
+    for name, value in around:
+        if sys.modules.get(type(value).__module__) in users:  # an object of a class of theirs
+            held = getattr(value, "__dict__", {})
+            yield from ((f"{name}.{key}", inner) for key, inner in list(held.items()))
 
 
 def _content(cell: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..records import Case, Expected, Facts, LayerFacts
-from ._words import FEW, ancestors, code, during, group, largest, listing, number, spec_line
+from ._words import FEW, MANY, ancestors, code, during, group, in_spec, largest, listing, number
 
 
 def drifting(case: Case) -> list[Facts]:
@@ -40,6 +40,15 @@ def undone(case: Case, fact: Facts) -> bool:
     return root.layer.training and not layer.layer.training and layer.training is True
 
 
+def in_eval(case: Case, path: str) -> bool:
+    """Whether this layer was found, or trained, in eval mode while the model as a whole was not."""
+    layer, root = case.layer_of.get(path), case.layer_of.get("")
+    if layer is None or root is None:
+        return False
+    ran = layer.training is False and root.training is not False
+    return ran or (root.layer.training and not layer.layer.training)
+
+
 def frozen_layer(case: Case, layer: str) -> str:
     """The outermost layer around (or at) this one of which everything is expected frozen; else the layer itself."""
     for name in (*ancestors(layer), layer):
@@ -61,14 +70,32 @@ def owners(case: Case, facts: list[Facts]) -> list[LayerFacts]:
 
 
 def whose(layers: list[LayerFacts]) -> str:
-    """`2 BatchNorm2d layers (`backbone.bn1` and `backbone.bn2`)`, one clause a type."""
+    """`2 BatchNorm2d layers (`backbone.bn1` and `backbone.bn2`)`, a clause a type, spectral norms by what they norm."""
+    normed = [layer for layer in layers if _spectral(layer)]
+    others = [layer for layer in layers if layer not in normed]
     parts = []
-    for kind, members in group(layers, key=lambda layer: layer.layer.type).items():
+    if normed:
+        inside = dict.fromkeys(layer.name.partition(".parametrizations.")[0] or "the model" for layer in normed)
+        parts.append(f"the spectral {'norm' if len(inside) == 1 else 'norms'} of {listing(inside)}")
+    for kind, members in group(others, key=lambda layer: layer.layer.type).items():
         paths = listing(layer.name or "the model" for layer in members)
         if not members[0].name:
             paths = "(the model itself)"
         parts.append(f"{kind} {paths}" if len(members) == 1 else f"{len(members):,} {kind} layers ({paths})")
     return " and ".join(parts)
+
+
+def _spectral(layer: LayerFacts) -> bool:
+    """Whether it keeps the vectors of a spectral norm, as torch's parametrization does or its older hook."""
+    if layer.layer.type == "_SpectralNorm":
+        return True
+    own = {*layer.layer.tensors}
+    return any(name.endswith("_orig") and f"{name.removesuffix('_orig')}_u" in own for name in own)
+
+
+def powered(layers: list[LayerFacts]) -> str:
+    """Why train mode moves the vectors of a spectral norm; empty where there is none."""
+    return ", in which a power iteration moves u and v" if layers and all(map(_spectral, layers)) else ""
 
 
 def seen(case: Case, facts: list[Facts]) -> str:
@@ -97,23 +124,26 @@ _STATISTICS = frozenset({"running_mean", "running_var", "num_batches_tracked"})
 
 def may_move(layers: Sequence[str], facts: list[Facts]) -> str:
     """What to change where the layer's own forward gives a buffer a new value in train mode."""
-    moves = spec_line("buffers_may_move", [fact.name for fact in facts])
+    moves = in_spec("buffers_may_move", [fact.name for fact in facts] if len(facts) <= FEW else layers)
     return (
-        f"{_eval_calls(layers)} after every model.train() (or in an override of train()), with the update under `if "
-        f"self.training` in the forward; or `{moves}` in the spec if it is meant to move"
+        f"{eval_calls(layers)} after every model.train() (or in an override of train()), with the update under `if "
+        f"self.training` in the forward; or {moves} in the spec if it is meant to move"
     )
 
 
 def keep_eval(layers: Sequence[str]) -> str:
     """The lines that hold the buffers, and the two lines of the spec for who knows better."""
-    held, moves = spec_line("eval", layers), spec_line("buffers_may_move", layers)
+    held, moves = in_spec("eval", layers), in_spec("buffers_may_move", layers)
     return (
-        f"{_eval_calls(layers)} after every model.train() (or in an override of train()); in the spec `{held}` if the "
-        f"loop does that already, or `{moves}` if they may move"
+        f"{eval_calls(layers)} after every model.train() (or in an override of train()); in the spec {held} if the "
+        f"loop does that already, or {moves} if they may move"
     )
 
 
-def _eval_calls(layers: Sequence[str]) -> str:
+def eval_calls(layers: Sequence[str]) -> str:
+    """The line that puts these layers in eval mode; many are counted."""
+    if len(layers) > MANY:
+        return f"call .eval() on these {len(layers):,} layers"
     if len(layers) > FEW:
         return f"for layer in ({', '.join(code(layer) for layer in layers)}): layer.eval()"
     return "; ".join(f"{code(layer)}.eval()" for layer in layers)

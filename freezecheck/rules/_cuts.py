@@ -6,10 +6,14 @@ import re
 from collections.abc import Sequence
 
 from ..records import Cut, Json
-from ._words import FEW, as_json, at, place, spot
+from ._words import FEW, as_json, at, listing, place, spot
 
 _BLOCKS = ("no_grad", "inference_mode", "set_grad_enabled")
-_LEAVES_TORCH = ("numpy", "tolist", "item", "float(", "int(", "from_numpy", "as_tensor", "torch.tensor", "tensor(")
+_LEAVES_TORCH = frozenset({"item()", "tolist()", "numpy()", "numpy.asarray()", "float()", "int()", "complex()"})
+_COPIES = frozenset(
+    {"tensor()", "as_tensor()", "asarray()", "new_tensor()", "full()", "full_like()", "scalar_tensor()"}
+)
+_COPIED = r"\btorch\.tensor\(\s*([A-Za-z_][\w.]*(?:\[\w+\])?)\s*[,)]"
 _REMOVABLE = (r"\.detach\(\)", r"\.data\b(?!\()", r"\.detach_\(\)")
 
 
@@ -30,27 +34,62 @@ def told_all(cuts: Sequence[Cut]) -> str:
     return f"{text}; and by {len(cuts) - FEW} more" if len(cuts) > FEW else text
 
 
-def mend(cut: Cut) -> str:
-    """The line to change, as it should read where that is known."""
+def mend(cuts: Sequence[Cut]) -> str:
+    """What to do about the first of these cuts: the line to change, as it should read where that is known."""
+    cut = cuts[0]
     line = cut.location.text if cut.location else ""
+    left = next((after for after in cuts if after.operation in _LEAVES_TORCH), None)
+    if left is not None:  # without the detach() before it, numpy() would only raise
+        stay = f"stay in torch{at(left.location)}: what leaves it by `{left.operation}` loses its graph"
+        return stay if left.location == cut.location else f"{mend([cut])}; and {stay}"
     for pattern in _REMOVABLE:
         if line and (shorter := re.sub(pattern, "", line)) != line:
-            return shorter
+            return shorter.split("  #")[0].rstrip()
     if any(word in cut.operation for word in _BLOCKS):
-        if cut.entered and _decorated(cut):
-            return f"take `{cut.entered.text}` off at {cut.entered}, or `{line or 'the call'}` out of its function"
-        if cut.entered and cut.entered != cut.location:
-            return f"move `{line or 'the call'}` out of the `{cut.operation}` block at {cut.entered}"
-        if ".sample(" in line:
-            return "`rsample()` in place of `sample()`, where the distribution has one: sample() passes no gradient on"
-        where = "" if line else at(cut.location)
-        return f"move `{line or 'the call'}`{where} out of `{cut.operation}`, be it a block or a decorator"
+        return _recorded(cut, line)
     if "checkpoint" in cut.operation:
         reentrant = re.sub(r"use_reentrant\s*=\s*True", "use_reentrant=False", line)
         return reentrant if "use_reentrant=False" in reentrant else "checkpoint(..., use_reentrant=False)"
-    if any(word in cut.operation for word in _LEAVES_TORCH):
-        return f"keep it a tensor of torch{at(cut.location)}: what leaves torch loses its graph"
+    if cut.operation in _COPIES:
+        return _uncopied(cut, line)
     return f"replace `{cut.operation}`{at(cut.location)} by an operation that has a derivative"
+
+
+def _recorded(cut: Cut, line: str) -> str:
+    """How a line that runs without gradient recording comes to run with it."""
+    if cut.entered and (asked := _asked(cut.entered.text)):
+        out = f"move `{line or 'the call'}` out of its reach"
+        return f"let `{asked}` be true at {place(cut.entered)} while this is to train, or {out}"
+    if cut.entered and _decorated(cut):
+        return f"take `{cut.entered.text}` off at {cut.entered}, or `{line or 'the call'}` out of its function"
+    if cut.entered and cut.entered != cut.location:
+        return f"move `{line or 'the call'}` out of the `{cut.operation}` block at {cut.entered}"
+    if ".sample(" in line:
+        return "`rsample()` in place of `sample()`, where the distribution has one: sample() passes no gradient on"
+    where = "" if line else at(cut.location)
+    return f"move `{line or 'the call'}`{where} out of `{cut.operation}`, be it a block or a decorator"
+
+
+def _asked(line: str) -> str:
+    """What a line asks set_grad_enabled, where it is more than a constant."""
+    _, found, rest = line.partition("set_grad_enabled(")
+    depth = 1
+    for end, letter in enumerate(rest if found else ""):
+        depth += {"(": 1, ")": -1}.get(letter, 0)
+        if depth == 0:
+            asked = rest[:end].strip()
+            return "" if asked in ("False", "mode=False") else asked
+    return ""
+
+
+def _uncopied(cut: Cut, line: str) -> str:
+    values = list(dict.fromkeys(re.findall(_COPIED, line)))
+    if values:
+        themselves = "itself" if len(values) == 1 else "themselves"
+        return f"drop `torch.tensor()`{at(cut.location)} and use {listing(values)} {themselves}"
+    if "torch.tensor([" in line:
+        return f"`torch.stack([...])` in place of `torch.tensor([...])`{at(cut.location)}: it keeps the graph"
+    return f"use the tensor itself{at(cut.location)}: `{cut.operation}` copies its values without the graph"
 
 
 def _decorated(cut: Cut) -> bool:

@@ -32,6 +32,12 @@ def kind(container: str) -> str:
     return container.partition(",")[2].strip().removeprefix("an ").removeprefix("a ").strip()
 
 
+def another(container: str) -> str:
+    """The class of the other model that a leaf is a parameter of: `Net` of `best, another Net`; else empty."""
+    said = kind(container)
+    return said.removeprefix("another ") if said.startswith("another ") else ""
+
+
 def mend(container: str, leaves: list[Leaf]) -> str:
     """The line that registers what a container holds."""
     name = attribute(container)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..records import Case, Facts, Gradient, Hit, RowsSeen
-from ._words import during, listing, memberships, number, rebuild, when, wrote
+from ._words import NO_MAX_NORM, during, listing, memberships, number, rebuild, renormalises, when, wrote
 
 
 def moved_rows(case: Case) -> Iterator[Hit]:
@@ -87,6 +87,8 @@ def _told(case: Case, fact: Facts, cause: str) -> str:
 
 def _fix(case: Case, fact: Facts, cause: str) -> str:
     match cause:
+        case "write" if renormalises(fact.writes[0]):
+            return NO_MAX_NORM
         case "write":
             return "let the write touch the trainable rows only"
         case "trained":

@@ -14,6 +14,8 @@ K = TypeVar("K", bound=Hashable)
 
 FEW = 3
 """Up to so many names are written out."""
+MANY = 8
+"""Up to so many parts are written out in a line to paste."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +133,22 @@ def at(location: Location | None) -> str:
 def wrote(writes: Sequence[Write], what: str) -> str:
     """`` `mul_()` at model.py:12 (`w.mul_(2)`) writes to it ``: who wrote to a tensor beside the optimizer."""
     told = " and ".join(f"`{write.operation}`{at(write.location)}" for write in writes)
-    return f"{told} {'writes' if len(writes) == 1 else 'write'} to {what}"
+    bound = ", by its max_norm," if len(writes) == 1 and renormalises(writes[0]) else ""
+    return f"{told}{bound} {'writes' if len(writes) == 1 else 'write'} to {what}"
 
 
 def when(write: Write) -> str:
     """`during the forward`: what the training did when this was written."""
     return "in the training loop, outside of forward and step" if write.phase == "loop" else f"during the {write.phase}"
+
+
+NO_MAX_NORM = "max_norm=None for what is frozen; renormalise its rows once, before freezing, if they are to be bounded"
+"""What to do about a lookup that `renormalises`."""
+
+
+def renormalises(write: Write) -> bool:
+    """Whether it is a lookup in an embedding with `max_norm`, which rescales the rows that it reads."""
+    return write.operation in ("embedding()", "embedding_bag()")
 
 
 def code(path: str) -> str:
@@ -199,6 +211,11 @@ def spec_line(key: str, parts: Iterable[str]) -> str:
     return f"{key} = {json.dumps([part or '*' for part in parts], ensure_ascii=False)}"
 
 
+def in_spec(key: str, parts: Sequence[str]) -> str:
+    """A line of the spec, quoted: `eval = ["backbone"]`; of many parts, its key alone."""
+    return f"`{spec_line(key, parts) if len(parts) <= MANY else key}`"
+
+
 def optimizer_name(case: Case, index: int) -> str:
     """The class name of an optimizer, as far as it is known."""
     return case.optimizers[index] if index < len(case.optimizers) else "the optimizer"
@@ -227,8 +244,20 @@ def remembered(key: str) -> str:
 
 def rebuild(case: Case, indices: Iterable[int]) -> str:
     """The line that makes an optimizer anew from what requires grad."""
+    return f"optimizer = {anew(case, indices)}"
+
+
+def anew(case: Case, indices: Iterable[int], over: str = "[p for p in model.parameters() if p.requires_grad]") -> str:
+    """The expression that makes the first of these optimizers anew, `...` for the arguments that it has now."""
     made = next((case.optimizers[i] for i in sorted(set(indices)) if i < len(case.optimizers)), "SGD")
-    return f"optimizer = torch.optim.{made}([p for p in model.parameters() if p.requires_grad], lr=...)"
+    return f"{'torch.optim.' if made in _OF_TORCH else ''}{made}({over}, ...)"
+
+
+_OF_TORCH = frozenset(
+    {"ASGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "LBFGS", "Muon", "NAdam", "RAdam"}
+    | {"RMSprop", "Rprop", "SGD", "SparseAdam"}
+)
+"""Optimizers that torch itself has; where another one comes from, only its user knows."""
 
 
 def largest(values: Iterable[float | None]) -> float | None:

@@ -85,10 +85,12 @@ from ._words import code
 
 def check(case: Case) -> Iterable[Hit]:
     """One finding a contradiction."""
-    return map(_hit, case.plan.contradictions)
+    aliases = {fact.name: fact.tensor.names for fact in case.facts}
+    return [_hit(tied, aliases.get(tied.tensor, ())) for tied in case.plan.contradictions]
 
 
-def _hit(tied: Contradiction) -> Hit:
+def _hit(tied: Contradiction, aliases: Iterable[str]) -> Hit:
+    every = tuple(dict.fromkeys((tied.tensor, *aliases, tied.frozen_as, tied.trainable_as)))
     message = (
         f"`{tied.frozen_as}` and `{tied.trainable_as}` are one tied tensor. The spec expects it frozen under the first "
         "name and trainable under the second; it cannot be both, and training it moves it under both names."
@@ -96,7 +98,7 @@ def _hit(tied: Contradiction) -> Hit:
     untied = code(tied.trainable_as)
     fix = f"name both under one list of the spec, or untie them: {untied} = nn.Parameter({untied}.detach().clone())"
     found = {"frozen_as": tied.frozen_as, "trainable_as": tied.trainable_as}
-    return Hit((tied.tensor,), message, fix, found, tied.location)
+    return Hit(every, message, fix, found, tied.location)
 
 
 RULE = Rule(

@@ -70,7 +70,8 @@ trainable = ["head"]
 
 ## Known problems
 
-Dropout that a layer of your own or of a library calls as a function (`F.dropout`) is not seen.
+Dropout that a layer of your own or of a library calls as a function (`F.dropout`) is not seen. Inside a model that PEFT
+adapts nothing is said: there dropout in the frozen layers is the usual way to train.
 """
 
 from __future__ import annotations
@@ -78,25 +79,33 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..records import Case, Hit, LayerFacts, Need, Rule, Severity
-from ._buffers import called, frozen_layer
-from ._words import ancestors, code, group, listing, span, spec_line
+from ._buffers import eval_calls, frozen_layer
+from ._peft import adapted
+from ._words import FEW, ancestors, in_spec, listing, span, spec_line
 
 
 def check(case: Case) -> Iterable[Hit]:
-    """One note for each outermost frozen layer."""
-    active = [layer for layer in case.layers if layer.layer.dropout and layer.training and _in_frozen(case, layer)]
-    for around, layers in group(active, key=lambda layer: frozen_layer(case, layer.name)).items():
-        one, names = len(layers) == 1, listing(layer.name for layer in layers)
-        rate = span(layer.layer.dropout or 0.0 for layer in layers)
-        which = _one(layers[0]) if one else f"{len(layers):,} dropout layers ({names})"
-        yield Hit(
-            (),
-            f"{which} of the frozen {called(around).removeprefix('the ')} {'is' if one else 'are'} active in training "
-            f"(p = {rate}): the frozen layer gives other outputs for the same input at every step.",
-            f"{code(around)}.eval() after every model.train(); in the spec `{spec_line('eval', [around])}` if the loop "
-            "does that already",
-            {"layers": [layer.name for layer in layers]},
-        )
+    """One note over all such layers."""
+    active = [
+        layer
+        for layer in case.layers
+        if layer.layer.dropout and layer.training and _in_frozen(case, layer) and not adapted(case, layer.name)
+    ]
+    if not active:
+        return
+    around = tuple(dict.fromkeys(frozen_layer(case, layer.name) for layer in active))
+    one = len(active) == 1
+    which = _one(active[0]) if one else f"{len(active):,} dropout layers ({listing(layer.name for layer in active)})"
+    inside = listing(name or "model" for name in around) if len(around) <= FEW else f"{len(around):,} layers"
+    yield Hit(
+        (),
+        f"{which} of the frozen {inside} {'is' if one else 'are'} active in training "
+        f"(p = {span(layer.layer.dropout or 0.0 for layer in active)}): {'it makes' if one else 'they make'} what is "
+        "frozen give other outputs for the same input at every step.",
+        f"{eval_calls(around)} after every model.train(); in the spec {in_spec('eval', around)} if the loop does that "
+        f"already, or `{spec_line('ignore', ['FZ503'])}` if it is meant",
+        {"layers": [layer.name for layer in active]},
+    )
 
 
 def _one(layer: LayerFacts) -> str:

@@ -79,7 +79,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..records import Case, Facts, Hidden, Hit, Leaf, Need, Rule, Severity, Write
-from ._buffers import by_design, by_frozen_layer, drifting, keep_eval, may_move, owners, seen, undone, whose
+from ._buffers import by_design, by_frozen_layer, drifting, keep_eval, may_move, owners, powered, seen, undone, whose
 from ._leaves import LET_BE, attribute, mend, selects
 from ._words import as_json, during, group, names, spec_line, tensors, wrote
 
@@ -120,7 +120,11 @@ def _by_mode(case: Case, fact: Facts) -> bool:
 
 def _trained(case: Case, layers: tuple[str, ...], facts: list[Facts]) -> Hit:
     who, trained = tensors(names(facts), "buffer"), owners(case, facts)
-    ran = f": {whose(trained)} {'runs' if len(trained) == 1 else 'run'} in train mode" if trained else ""
+    ran = (
+        f": {whose(trained)} {'runs' if len(trained) == 1 else 'run'} in train mode{powered(trained)}"
+        if trained
+        else ""
+    )
     return Hit(
         names(facts),
         f"{who} {who.are} expected frozen, but {seen(case, facts)}{ran}. requires_grad does not hold buffers.",

@@ -88,6 +88,7 @@ from collections.abc import Iterable
 from ..records import Case, Facts, Gradient, Hit, Need, Rule, Severity, Write
 from ._rows import moved_rows
 from ._words import (
+    NO_MAX_NORM,
     Named,
     as_json,
     clear_gradients,
@@ -100,6 +101,7 @@ from ._words import (
     number,
     rebuild,
     remembered,
+    renormalises,
     spec_line,
     tensors,
     when,
@@ -181,16 +183,26 @@ def _told(who: Named, cause: str, writes: tuple[Write, ...], held_by: str) -> st
 def _fix(case: Case, cause: str, writes: tuple[Write, ...], facts: list[Facts]) -> str:
     match cause:
         case "write":
-            line = writes[0].location.text if writes[0].location else ""
-            meant = spec_line("unchecked", exact_parts(case, names(facts)))
-            out = f"take `{line or writes[0].operation}` out, or let it write to a clone()"
-            return f"{out}; if it is meant to move, `{meant}`"
+            who, meant = tensors(names(facts)), spec_line("unchecked", exact_parts(case, names(facts)))
+            return f"{_unwritten(writes[0])}; if {who.pick('it is', 'they are')} meant to move, `{meant}`"
         case "stale gradient":
             return clear_gradients(case, names(facts))
         case "trained" | "step without gradient":
             return rebuild(case, (m.optimizer for fact in facts for m in fact.memberships)) + ", after freezing"
         case _:
             return "look for writes through .numpy(), a view or alias made before, a callback, or a custom kernel"
+
+
+def _unwritten(write: Write) -> str:
+    """How not to write there: the write itself may well be meant, for what trains."""
+    if renormalises(write):
+        return NO_MAX_NORM
+    line = (write.location.text if write.location else "") or write.operation
+    if "load_state_dict" in line:
+        return f"take `{line}` out, or have it load only what trains"
+    if write.phase == "forward":
+        return f"take `{line}` out, or let it write to a clone()"
+    return f"skip what is frozen where `{line}` runs, as by `if p.requires_grad`"
 
 
 RULE = Rule(

@@ -62,9 +62,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..records import Case, Hit, Need, Rule, Severity
+from ..records import Case, Facts, Hit, Need, Rule, Severity
+from ._buffers import frozen_layer, in_eval
 from ._frozen import fate
-from ._words import during, largest, memberships, names, number, set_flag, tensors
+from ._words import during, group, largest, listing, memberships, names, number, set_flag, tensors
 
 
 def check(case: Case) -> Iterable[Hit]:
@@ -81,7 +82,7 @@ def check(case: Case) -> Iterable[Hit]:
     yield Hit(
         names(trained),
         f"{who} {who.are} expected frozen, but {who.pick('requires', 'require')} grad, "
-        f"{who.pick('gets', 'get')} a gradient, and {by} {moved}.",
+        f"{who.pick('gets', 'get')} a gradient, and {by} {moved}.{_only_eval(case, trained)}",
         set_flag(case, names(trained), False),
         {
             "gradient_max": largest(fact.gradient_max for fact in trained),
@@ -89,6 +90,16 @@ def check(case: Case) -> Iterable[Hit]:
             "optimizers": by if own else None,
         },
     )
+
+
+def _only_eval(case: Case, trained: list[Facts]) -> str:
+    """Who put a layer in eval mode may have meant to freeze it by that."""
+    by_layer = group(trained, key=lambda fact: frozen_layer(case, fact.tensor.owner))
+    put = [layer for layer, facts in by_layer.items() if all(in_eval(case, fact.tensor.owner) for fact in facts)]
+    if not put:
+        return ""
+    were = "was" if len(put) == 1 else "were"
+    return f" {listing(layer or 'model' for layer in put)} {were} put in eval mode, but eval() freezes no parameter."
 
 
 RULE = Rule(

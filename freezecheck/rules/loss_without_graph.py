@@ -70,14 +70,13 @@ def check(case: Case) -> Iterable[Hit]:
     message = f"{_told(loss)} {who} {who.are} expected trainable and {who.pick('gets', 'get')} no gradient."
     # A re-wrapped loss is cut at its end: whatever was cut before, the wrapping has to go first.
     decisive = (loss.cuts[-1] if loss.is_leaf else loss.cuts[0]) if loss.cuts else None
+    fix = (
+        mend([loss.cuts[-1]] if loss.is_leaf else loss.cuts)
+        if loss.cuts
+        else "make the loss of what the model returns, by operations of torch, outside no_grad"
+    )
     if loss.is_leaf:
-        fix = "return the loss itself: no torch.tensor(loss), no .item(), no requires_grad=True on it"
-    else:
-        fix = (
-            mend(decisive)
-            if decisive
-            else "make the loss of what the model returns, by operations of torch, outside no_grad"
-        )
+        fix += "; the loss then requires grad by itself: give it no `requires_grad=True` and no new `torch.tensor()`"
     found = {"is_leaf": loss.is_leaf, "requires_grad": loss.requires_grad, "cuts": evidence(loss.cuts)}
     yield Hit(names(flagged), message, fix, found, decisive.location if decisive else None, names(case.trainable))
 

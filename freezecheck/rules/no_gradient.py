@@ -89,7 +89,7 @@ def _cut(case: Case, facts: list[Facts], cuts: tuple[Cut, ...]) -> Hit:
         f"{who} {who.are} expected trainable, but got no gradient {during(case)}. On the way to the loss it "
         f"is cut by {told_all(cuts)}."
     )
-    return Hit(names(facts), message, mend(cuts[0]), {"cuts": evidence(cuts)}, cuts[0].location)
+    return Hit(names(facts), message, mend(cuts), {"cuts": evidence(cuts)}, cuts[0].location)
 
 
 def _unreached(case: Case, facts: list[Facts], used: bool | None) -> Hit:

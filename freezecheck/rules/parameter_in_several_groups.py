@@ -48,7 +48,8 @@ def example_inputs():
 
 ## Known problems
 
-Optimizers that take turns over the same parameters on purpose are reported: list these as `unchecked`.
+Optimizers that take turns over the same parameters on purpose are reported: list these as `unchecked`. An optimizer
+around another one that shares its very groups (SAM, Lookahead) counts as one.
 """
 
 from __future__ import annotations

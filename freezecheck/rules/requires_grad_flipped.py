@@ -3,8 +3,8 @@
 ## What it does
 
 While your own script trains, compares `requires_grad` at the start of training with what it is when the optimizer
-steps, and tells the line that changed it. Between the phases of a spec, finds the flags that were right and that the
-next phase's `setup` turned back.
+steps, and tells the line that changed it; of a helper that both freezes and unfreezes, the line that called it. Between
+the phases of a spec, finds the flags that were right and that the next phase's `setup` turned back.
 
 ## Why is this bad
 
@@ -59,7 +59,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..records import Case, Expected, Hit, Need, Rule, Severity
-from ._words import Named, as_json, at, group, names, tensors
+from ._words import FEW, Named, as_json, at, code, expected_parts, group, listing, names, tensors
 
 
 def check(case: Case) -> Iterable[Hit]:
@@ -67,20 +67,23 @@ def check(case: Case) -> Iterable[Hit]:
     flipped = (f for f in case.parameters if f.flipped and f.expected is not Expected.UNCHECKED)
     for (location, expected), facts in group(flipped, key=lambda f: (f.flipped, f.expected)).items():
         who = tensors(names(facts))
+        right = expected is Expected.TRAINABLE
+        parts = expected_parts(case, names(facts), expected)
+        spared = listing(map(code, parts)) if len(parts) <= FEW else "them"
         yield Hit(
             names(facts),
-            f"{_changed(case, who)}{at(location)}. {who.pick('It is', 'They are')} expected {expected}.",
-            f"take that line out, or set the flags after it to {expected is Expected.TRAINABLE}",
+            f"{_changed(case, who, not right)}{at(location)}. {who.pick('It is', 'They are')} expected {expected}.",
+            f"take that line out, keep {spared} out of it, or set the flags back to {right} after it",
             {"expected": str(expected), "flipped": as_json(location)},
             location,
         )
 
 
-def _changed(case: Case, who: Named) -> str:
+def _changed(case: Case, who: Named, now: bool) -> str:
     phases = case.conditions.phases
     if len(phases) > 1:
-        return f"Phase `{phases[-2]}` had the requires_grad of {who} right, and phase `{phases[-1]}` changed it"
-    return f"The requires_grad of {who} was changed between set-up and the optimizer step"
+        return f"Phase `{phases[-2]}` had the requires_grad of {who} right, and phase `{phases[-1]}` set it to {now}"
+    return f"The requires_grad of {who} was set to {now} between set-up and the optimizer step"
 
 
 RULE = Rule(

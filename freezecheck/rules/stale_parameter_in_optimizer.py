@@ -78,8 +78,10 @@ def check(case: Case) -> Iterable[Hit]:
     homeless = [fact for fact in case.trainable if fact.tensor.requires_grad and not fact.memberships]
     held = {m.optimizer for fact in case.facts for m in fact.memberships}
     for index, foreign in group((f for f in case.foreign if not f.gradient), key=lambda f: f.optimizer).items():
-        if index in held or any(f.optimizer == index and f.gradient for f in case.foreign):
-            yield _replaced(case, index, foreign, paired(foreign, homeless))
+        new = paired(foreign, homeless)
+        beside = index in held or any(f.optimizer == index and f.gradient for f in case.foreign)
+        if beside or _of_another_width(case, foreign, new):
+            yield _replaced(case, index, foreign, new)
         elif homeless or not case.trainable:
             yield _another_model(case, index, foreign, homeless)
 
@@ -101,6 +103,13 @@ def paired(foreign: Sequence[Foreign], homeless: Sequence[Facts]) -> list[Facts]
     return [fact for fact in homeless if fact in found]
 
 
+def _of_another_width(case: Case, foreign: Sequence[Foreign], new: Sequence[Facts]) -> bool:
+    """Whether these stand for a part of the model, tensor by tensor, in other shapes: no copy has other shapes."""
+    if len(new) != len(foreign) or len(new) == len(case.parameters):
+        return False
+    return sorted(f.shape for f in foreign) != sorted(fact.tensor.shape for fact in new)
+
+
 def _holds(case: Case, index: int, foreign: Sequence[Foreign]) -> str:
     shapes = ", ".join(str(list(f.shape)) for f in foreign[:FEW]) + (" …" if len(foreign) > FEW else "")
     if len(foreign) == 1:
@@ -111,9 +120,9 @@ def _holds(case: Case, index: int, foreign: Sequence[Foreign]) -> str:
 def _replaced(case: Case, index: int, foreign: list[Foreign], new: list[Facts]) -> Hit:
     message = _holds(case, index, foreign)
     if new:
-        who = tensors(names(new))
+        who, what = tensors(names(new)), "layer" if any(fact.tensor.owner for fact in new) else "parameter"
         message += (
-            f" {who} {who.are} expected trainable and in no optimizer: it seems a layer was replaced "
+            f" {who} {who.are} expected trainable and in no optimizer: it seems a {what} was replaced "
             "after the optimizer was made, and the optimizer still steps the old one."
         )
         tops = listing(dict.fromkeys(fact.tensor.owner or fact.name for fact in new))
@@ -121,19 +130,19 @@ def _replaced(case: Case, index: int, foreign: list[Foreign], new: list[Facts]) 
     else:
         message += " The loss reaches none of it: a layer was replaced or removed, or it is another model's."
         fix = rebuild(case, [index])
-    return Hit((), message, fix, _evidence(foreign, new), covers=names(new))
+    return Hit(names(new), message, fix, _evidence(foreign, new))
 
 
 def _another_model(case: Case, index: int, foreign: list[Foreign], homeless: list[Facts]) -> Hit:
     who = tensors(names(homeless)) if homeless else None
     left = f" {who} {who.are} expected trainable and in no optimizer." if who else ""
     message = (
-        f"{_holds(case, index, foreign)} It holds none that is, so its step() trains nothing of this model.{left} "
-        "After the optimizer was made, either a layer was replaced, or the whole model was copied, rebuilt or moved in "
-        "a way that made new parameters."
+        f"{_holds(case, index, foreign)} It holds none that is: its step() trains nothing of this model.{left} "
+        f"After {optimizer_name(case, index)} was made, a layer was replaced, or the whole model copied, rebuilt or "
+        "moved into new parameters."
     )
-    fix = f"{rebuild(case, [index])}, after every line that makes or replaces parameters of it"
-    return Hit((), message, fix, _evidence(foreign, homeless), covers=names(homeless))
+    fix = f"{rebuild(case, [index])}, after every line that makes or replaces the model's parameters"
+    return Hit(names(homeless), message, fix, _evidence(foreign, homeless))
 
 
 def _evidence(foreign: Sequence[Foreign], new: Sequence[Facts]) -> dict[str, list[object]]:

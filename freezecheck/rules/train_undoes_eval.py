@@ -80,11 +80,9 @@ def check(case: Case) -> Iterable[Hit]:
         return
     layers = tuple(by_frozen_layer(case, facts))
     who, put_back = tensors(names(facts), "buffer"), owners(case, facts)
-    were, them = ("was", "it") if len(put_back) == 1 else ("were", "them")
     yield Hit(
         names(facts),
-        f"{whose(put_back)} {were} in eval mode, but model.train() put {them} back into train mode: {who}, "
-        f"expected frozen, {seen(case, facts)}.",
+        f"model.train() undid the eval mode of {whose(put_back)}: {who}, expected frozen, {seen(case, facts)}.",
         keep_eval(layers),
         {"layers": list(layers), "types": sorted({owner.layer.type for owner in put_back})},
     )

@@ -79,7 +79,10 @@ def check(case: Case) -> Iterable[Hit]:
             f"{who} {who.are} expected trainable, {who.pick('sits', 'sit')} in {memberships(case, facts)} and "
             f"{who.pick('gets', 'get')} a gradient{up_to}, but not one byte changed {during(case)}."
         )
-        fix = "look whether step() is really called: a gradient scaler, an accumulation count or a closure may skip it"
+        fix = (
+            "step() was called: look for what makes it do nothing (a gradient scaler, an accumulation count, gradients "
+            "cleared before it), or puts the old values back after it"
+        )
         if writes:
             message += f" {wrote(writes, who.it)} as well."
             fix = "take out the write that puts the old values back"

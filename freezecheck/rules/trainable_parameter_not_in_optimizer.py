@@ -66,7 +66,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..records import Case, Facts, Gradient, Hit, Need, Rule, Severity
-from ._words import FEW, code, exact_parts, listing, names, rebuild, tensors
+from ._words import FEW, anew, code, exact_parts, listing, names, rebuild, tensors
 
 
 def check(case: Case) -> Iterable[Hit]:
@@ -76,6 +76,7 @@ def check(case: Case) -> Iterable[Hit]:
         return
     who = tensors(names(homeless))
     gets = all(fact.gradient in (Gradient.NONZERO, Gradient.NONFINITE) for fact in homeless)
+    held = _held_instead(case)
     reached = f" {who.pick('It gets', 'They get')} a gradient, and nothing steps {who.it}." if gets else ""
     where = f"the optimizer ({case.optimizers[0]})" if len(case.optimizers) == 1 else "any optimizer"
     if len(case.optimizers) > 1:
@@ -83,8 +84,8 @@ def check(case: Case) -> Iterable[Hit]:
     yield Hit(
         names(homeless),
         f"{who} {who.are} expected trainable and {who.pick('requires', 'require')} grad, but "
-        f"{who.are} not in {where}.{reached}",
-        _fix(case, homeless),
+        f"{who.are} not in {where}{held}.{reached}",
+        _made_anew(case, homeless) if held else _added(case, homeless),
         {"optimizers": list(case.optimizers)},
     )
 
@@ -94,15 +95,46 @@ def _by_the_loop(fact: Facts) -> bool:
     return fact.moved is True and any(write.phase == "loop" for write in fact.writes)
 
 
-def _fix(case: Case, homeless: list[Facts]) -> str:
+def _held_instead(case: Case) -> str:
+    """What the optimizers hold instead, where none holds anything that should train, or two of them hold the same.
+
+    There adding what is missing would hide the mistake: an optimizer was made over something else than was meant.
+    """
+    if not case.optimizers:
+        return ""
+    held: dict[int, set[str]] = {index: set() for index in range(len(case.optimizers))}
+    for fact in case.parameters:
+        for place in fact.memberships:
+            held.setdefault(place.optimizer, set()).add(fact.name)
+    every = list(held.values())
+    if len(every) > 1 and all(every) and all(one == every[0] for one in every):
+        return ", which all hold the same tensors"
+    if any(fact.memberships for fact in case.trainable):
+        return ""
+    which = "which holds" if len(every) == 1 else "which hold"
+    return f", {which} nothing that should train" if any(every) else f", {which} only tensors of something else"
+
+
+def _made_anew(case: Case, homeless: list[Facts]) -> str:
+    one = "the optimizer" if len(case.optimizers) == 1 else "one of them"
+    whole = [part for part in exact_parts(case, names(homeless)) if part not in names(homeless)]
+    over = {"over": f"{code(whole[0])}.parameters()"} if len(whole) == 1 else {}
+    return f"make {one} over what should train: `{anew(case, range(len(case.optimizers)), **over)}`"
+
+
+def _added(case: Case, homeless: list[Facts]) -> str:
     held = names(homeless)
     parts = exact_parts(case, held)
     if len(parts) > FEW:
-        return f"{rebuild(case, ())}, after the last change of the flags"
+        return f"{rebuild(case, range(len(case.optimizers)))}, after the last change of the flags"
     if len(parts) == 1 and parts[0] not in held:
-        return f'optimizer.add_param_group({{"params": {code(parts[0])}.parameters()}})'
-    given = ", ".join(code(part) if part in held else f"*{code(part)}.parameters()" for part in parts)
-    return f'optimizer.add_param_group({{"params": [{given}]}})'
+        given = f"{code(parts[0])}.parameters()"
+    else:
+        given = f"[{', '.join(code(part) if part in held else f'*{code(part)}.parameters()' for part in parts)}]"
+    if len(case.optimizers) == 1:
+        return f'optimizer.add_param_group({{"params": {given}}})'
+    it = tensors(held).it
+    return f'`add_param_group({{"params": {given}}})` of the optimizer that is to step {it}, or one over {it} alone'
 
 
 RULE = Rule(

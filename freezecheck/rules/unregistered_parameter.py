@@ -3,7 +3,8 @@
 ## What it does
 
 Walks the graph of the loss to its leaves and finds those that require grad and that `model.parameters()` does not give:
-layers in a plain list, dict or namespace, a tensor that is an ordinary attribute, or one in a variable of the script.
+layers in a plain list, dict or namespace, a tensor that is an ordinary attribute, one in a variable of the script, or
+a parameter of another model (a copy, say) that the loss runs and no optimizer holds.
 
 ## Why is this bad
 
@@ -75,15 +76,34 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..records import Case, Hit, Leaf, Need, Rule, Severity
-from ._leaves import kind, meant_by, mend
+from ._leaves import another, kind, meant_by, mend
 from ._words import group, listing, tensors
 
 
 def check(case: Case) -> Iterable[Hit]:
-    """One finding a container, and one for the leaves that were found nowhere in the model."""
+    """One finding a container, and one for the leaves that were found nowhere."""
     found = [leaf for leaf in case.leaves if leaf.container or not leaf.in_optimizer]
     for container, leaves in group(found, key=lambda leaf: leaf.container).items():
-        yield _contained(case, container, leaves) if container else _unnamed(leaves)
+        if other := another(container):
+            yield _of_another_model(container, other, leaves)
+        else:
+            yield _contained(case, container, leaves) if container else _unnamed(leaves)
+
+
+def _of_another_model(container: str, model: str, leaves: list[Leaf]) -> Hit:
+    found = tuple(leaf.name for leaf in leaves)
+    who, where = tensors(found), container.partition(", ")[0]
+    known = where != model
+    message = (
+        f"The gradient reaches {who} of another model, {f'`{where}` ({model})' if known else f'a {model}'}: the loss "
+        f"runs it. No optimizer holds {who.it}, so nothing trains {who.it}."
+    )
+    name = where if known else f"the {model}"
+    fix = (
+        f"if {name} was not meant, run the model itself there; else freeze it ({name}.requires_grad_(False)), or give "
+        "it to an optimizer"
+    )
+    return Hit(found, message, fix, {"container": container})
 
 
 def _contained(case: Case, container: str, leaves: list[Leaf]) -> Hit:

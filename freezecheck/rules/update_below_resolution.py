@@ -68,7 +68,7 @@ from collections.abc import Iterable
 
 from ..records import Case, Facts, Hit, Need, Rule, Severity, Update
 from ._still import below_resolution, still
-from ._words import during, group, memberships, names, number, tensors
+from ._words import FEW, code, during, group, memberships, names, number, tensors
 
 
 def check(case: Case) -> Iterable[Hit]:
@@ -82,17 +82,34 @@ def _hit(case: Case, dtype: str, facts: list[Facts]) -> Hit:
     closest = max(facts, key=_reach)
     update = closest.update or Update(0.0, 0.0)
     who = tensors(names(facts))
-    whose = who.pick("Its step is", f"In `{closest.name}`, which comes nearest, the step is")
+    whose = who.pick("its step is", f"in `{closest.name}`, which comes nearest, the step is")
     message = (
         f"{who} {who.are} expected trainable and {who.pick('gets', 'get')} a gradient, but did not move "
-        f"{during(case)}: the update is too small for {dtype}. {whose} {number(update.size)}, the next {dtype} number "
-        f"is {number(update.resolution)} away, and less than half of that rounds to nothing. "
+        f"{during(case)}: {whose} {number(update.size)}, the next {dtype} number is {number(update.resolution)} away, "
+        "and less than half of that rounds to nothing. "
         f"{who.pick('It sits', 'They sit')} in {memberships(case, facts)}."
     )
-    fix = "keep the weights in float32 and compute under torch.autocast, or use an optimizer with stochastic rounding"
-    if closest.lr:
-        fix += f", or raise lr above {number(closest.lr * update.resolution / 2 / update.size)}"
-    return Hit(names(facts), message, fix, {"dtype": dtype, "update": update.size, "resolution": update.resolution})
+    return Hit(
+        names(facts),
+        message,
+        _fix(facts, closest, update),
+        {"dtype": dtype, "update": update.size, "resolution": update.resolution},
+    )
+
+
+def _fix(facts: list[Facts], closest: Facts, update: Update) -> str:
+    """A finer dtype first where there is one to be had: the learning rate that it takes seldom trains the rest."""
+    lr, factor = closest.lr or 0.0, update.resolution / 2 / update.size
+    if closest.tensor.dtype in ("float32", "float64"):
+        return f"raise lr above {number(lr * factor)}" if lr == lr else "take an optimizer with a larger step"
+    owners = dict.fromkeys(fact.tensor.owner for fact in facts)
+    few = "; ".join(f"{code(owner)}.float()" for owner in owners)
+    cast = few if len(owners) <= FEW else "cast what trains to float32"
+    alone = f" (lr alone would have to be above {number(lr * factor)}, {number(factor)} times what it is)"
+    return (
+        f"{cast} before the optimizer is made, and compute under torch.autocast; or an optimizer that keeps float32 "
+        f"master weights or rounds stochastically{alone if lr == lr else ''}"
+    )
 
 
 def _reach(fact: Facts) -> float:

@@ -111,7 +111,7 @@ def _hit(case: Case, facts: list[Facts], cuts: tuple[Cut, ...]) -> Hit:
     )
     if cuts:
         message += f": it becomes zero at {told_all(cuts)}."
-        fix = mend(cuts[0])
+        fix = mend(cuts)
     elif any(fact.gradient_hook for fact in facts):
         hook = next((fact.hooked_at for fact in facts if fact.hooked_at), None)
         message += f", and a hook{at(hook)} stands on it that may have made it so."

@@ -52,26 +52,38 @@ them is not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from ..records import Case, Hit, Need, Rule, Severity
-from ._words import exact_parts, group, names, optimizer_name, spec_line, tensors, throughout
+from ..records import Case, Facts, Hit, Need, Rule, Severity
+from ._words import FEW, exact_parts, group, in_spec, names, optimizer_name, tensors, throughout
 
 
 def check(case: Case) -> Iterable[Hit]:
-    """One finding for the parameters of the same groups."""
+    """One finding for the parameters of the same optimizers."""
     held = (fact for fact in case.trainable if fact.tensor.requires_grad and fact.lr == 0)
-    for members, facts in group(held, key=lambda f: f.memberships).items():
+    for indices, facts in group(held, key=_optimizers).items():
         who = tensors(names(facts))
-        where = " and ".join(f"group {m.group} of {optimizer_name(case, m.optimizer)}" for m in members)
+        found = sorted({(m.optimizer, m.group) for fact in facts for m in fact.memberships})
+        where = " and ".join(_groups(case, index, [g for i, g in found if i == index]) for index in indices)
         parts = exact_parts(case, names(facts))
         yield Hit(
             names(facts),
-            f"{who} {who.are} expected trainable, but {who.pick('sits', 'sit')} in {where}, whose learning rate "
-            f"was 0 {throughout(case)}.",
-            f"give {where} an lr above 0; if this is how you freeze, write `{spec_line('frozen', parts)}` in the spec",
-            {"groups": [m.group for m in members]},
+            f"{who} {who.are} expected trainable, but {who.pick('sits', 'sit')} in {where}, with a learning rate "
+            f"of 0 {throughout(case)}.",
+            f"give {where} an lr above 0; if this is how you freeze, say so in the spec: {in_spec('frozen', parts)}",
+            {"groups": [place for _, place in found]},
         )
+
+
+def _optimizers(fact: Facts) -> tuple[int, ...]:
+    return tuple(sorted({m.optimizer for m in fact.memberships}))
+
+
+def _groups(case: Case, optimizer: int, places: Sequence[int]) -> str:
+    """`groups 0, 1 and 2 of AdamW`; beyond a few the rest is counted."""
+    shown = [*map(str, places)] if len(places) <= FEW else [*map(str, places[:FEW]), f"{len(places) - FEW:,} more"]
+    numbered = f"group {shown[0]}" if len(shown) == 1 else f"groups {', '.join(shown[:-1])} and {shown[-1]}"
+    return f"{numbered} of {optimizer_name(case, optimizer)}"
 
 
 RULE = Rule(

@@ -76,6 +76,41 @@ class TestLeaves:
             assert finding.tensors == (name,)
 
 
+class Run:
+    """What a training keeps beside its model."""
+
+    def __init__(self) -> None:
+        self.best = nn.Sequential(nn.Linear(4, 2))
+
+
+RUN = Run()
+
+
+class TestOtherModels:
+    """FZ105 for the parameters of another model that the loss runs."""
+
+    @staticmethod
+    def judged(other: nn.Module, **known: Any) -> Any:
+        model = joined(lambda self, x: self.head(self.body(x)))
+
+        def loss(model: Any, x: Any) -> torch.Tensor:
+            return (model(x) - other(model.body(x))).square().mean()
+
+        return verified(model, loss=loss, **known)
+
+    def test_another_model_that_is_frozen_is_silent(self) -> None:
+        """A teacher of the loss that requires no grad."""
+        assert loud(self.judged(frozen(nn.Linear(4, 2)))) == []
+
+    def test_another_model_is_named_by_where_it_lies(self) -> None:
+        """An attribute of a global, to look up; one that lies in no variable, by its class."""
+        (finding,) = found(self.judged(RUN.best), "FZ105")
+        assert finding.tensors == ("RUN.best.0.bias", "RUN.best.0.weight")
+        assert "another model, `RUN.best` (Sequential)" in finding.message
+        (finding,) = found(self.judged(nn.Linear(4, 2)), "FZ105")
+        assert finding.tensors == ("Linear.bias", "Linear.weight")
+
+
 def hiding(model: nn.Module) -> nn.Module:
     def way(self, x):
         return self.head(self.teacher[0](x))

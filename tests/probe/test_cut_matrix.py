@@ -18,7 +18,7 @@ torch.set_num_threads(1)
 KINDS = {
     "no_grad": ("no_grad", "with torch.no_grad():\n    x = x * 2  # CUT"),
     "set_grad_enabled": (
-        "no_grad",
+        "set_grad_enabled",
         "torch.set_grad_enabled(False)\nx = x * 2  # CUT\ntorch.set_grad_enabled(True)",
     ),
     "inference_mode": ("inference_mode", "with torch.inference_mode():\n    x = x * 2  # CUT\nx = x.clone()"),

@@ -121,6 +121,28 @@ class TestFrozenBufferMoved:
         for layers in ((), (ROOT,), LAYERS[1:]):
             assert len(hits("FZ501", table(*statistics(), layers=layers))) == 1
 
+    def test_a_spectral_norm_is_told_as_what_it_is(self):
+        """A Linear does the same in both modes; what moves is the norm's power iteration, old and new."""
+        old, new = layer("critic", "Linear"), layer("gen.parametrizations.weight.0", "_SpectralNorm")
+        old = replace(old, layer=replace(old.layer, tensors=("critic.weight_orig", "critic.weight_u")))
+        moved = [buffer(f"{owner}_u", moved=True, max_abs_change=0.5) for owner in ("critic.weight", f"{new.name}.")]
+        found = hit("FZ501", table(*moved, layers=(ROOT, old, new)))
+        assert (
+            "changed by up to 0.5 in 3 steps: the spectral norms of `critic` and `gen` run in train mode, in which a "
+            "power iteration moves u and v."
+        ) in found.message
+        plain = replace(old, layer=replace(old.layer, tensors=("critic.weight", "critic.weight_u")))
+        assert "Linear `critic` runs in train mode." in hit("FZ501", table(moved[0], layers=(ROOT, plain))).message
+
+    def test_many_layers_are_counted_in_the_fix(self):
+        """Fifty norms in a line to paste are no line to paste."""
+        norms = [layer(f"blocks.{i}.bn", "BatchNorm2d") for i in range(50)]
+        case = table(*(one for norm in norms for one in statistics(norm.name)), layers=(ROOT, *norms))
+        assert hit("FZ501", case).fix == (
+            "call .eval() on these 50 layers after every model.train() (or in an override of train()); in the spec "
+            "`eval` if the loop does that already, or `buffers_may_move` if they may move"
+        )
+
     def test_a_counter_alone_tells_its_own_step(self):
         """Where nothing else moved, the counter's change is told."""
         assert "changed by up to 3 in 3 steps" in hit("FZ501", table(statistics()[2], layers=LAYERS)).message
@@ -176,9 +198,9 @@ class TestTrainUndoesEval:
         """In eval, put back, moved; the lines that hold."""
         found = hit("FZ502", table(*statistics(), *statistics("backbone.bn2"), layers=UNDONE))
         assert found.message == (
-            "2 BatchNorm2d layers (`backbone.bn1` and `backbone.bn2`) were in eval mode, but model.train() put them "
-            "back into train mode: 6 buffers of `backbone` (backbone.bn1.running_mean … "
-            "backbone.bn2.num_batches_tracked), expected frozen, changed by up to 0.21 in 3 steps."
+            "model.train() undid the eval mode of 2 BatchNorm2d layers (`backbone.bn1` and `backbone.bn2`): 6 buffers "
+            "of `backbone` (backbone.bn1.running_mean … backbone.bn2.num_batches_tracked), expected frozen, changed by "
+            "up to 0.21 in 3 steps."
         )
         assert found.fix == KEEP_EVAL
 
@@ -212,12 +234,12 @@ class TestDropoutActiveInFrozenLayer:
         """One dropout layer of a frozen backbone."""
         found = hit("FZ503", table(layers=(ROOT, BACKBONE, self.DROP)))
         assert found.message == (
-            "Dropout `backbone.drop` of the frozen `backbone` is active in training (p = 0.1): the frozen layer gives "
-            "other outputs for the same input at every step."
+            "Dropout `backbone.drop` of the frozen `backbone` is active in training (p = 0.1): it makes what is "
+            "frozen give other outputs for the same input at every step."
         )
         assert found.fix == (
             'model.backbone.eval() after every model.train(); in the spec `eval = ["backbone"]` if the loop does that '
-            "already"
+            'already, or `ignore = ["FZ503"]` if it is meant'
         )
         assert found.tensors == ()
 
@@ -229,6 +251,26 @@ class TestDropoutActiveInFrozenLayer:
         assert found.message.startswith(
             "2 dropout layers (`backbone.drop` and `backbone.block.drop`) of the frozen `backbone` are active in "
             "training (p = 0.1 to 0.5)"
+        )
+
+    def test_dropout_around_adapters_is_silent(self):
+        """LoRA trains with the dropout of the layers that it adapts."""
+        tuner = layer("base_model", "LoraModel", "mixed")
+        tuner = replace(tuner, layer=replace(tuner.layer, bases=("LoraModel", "BaseTuner", "Module")))
+        inner = (layer("base_model.model.out", "Output"), layer("base_model.model.out.drop", "Dropout", dropout=0.1))
+        assert hits("FZ503", table(layers=(ROOT, tuner, *inner))) == []
+        assert len(hits("FZ503", table(layers=(ROOT, *inner)))) == 1
+
+    def test_dozens_of_frozen_layers_are_one_note(self):
+        """Frozen pieces between layers that train are counted, not written out."""
+        pieces = [layer(f"blocks.{i}.drop", "Dropout", dropout=0.1) for i in range(24)]
+        found = hit("FZ503", table(layers=(ROOT, layer("blocks", "ModuleList", "mixed"), *pieces)))
+        assert found.message.startswith(
+            "24 dropout layers (`blocks.0.drop`, `blocks.1.drop`, `blocks.2.drop` and 21 more) of the frozen 24 layers"
+        )
+        assert found.fix == (
+            "call .eval() on these 24 layers after every model.train(); in the spec `eval` if the loop does that "
+            'already, or `ignore = ["FZ503"]` if it is meant'
         )
 
     def test_a_frozen_layer_with_a_dropout_of_its_own_is_told(self):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from freezecheck.records import Cut, Expected, Gradient, Membership, Need
 from freezecheck.rules._frozen import fate
-from tests.rules.tables import SGD, buffer, frozen, hit, hits, leaking, line, row, table, trained
+from tests.rules.tables import SGD, buffer, frozen, hit, hits, layer, leaking, line, row, table, trained
 
 STILL = Membership(0, 1, lr=0.0)
 NO_GRAD = Cut("no_grad", "linear() runs under torch.no_grad()", line(12, "f = self.backbone(x)"), None, line(11))
@@ -75,6 +77,23 @@ class TestFrozenRequiresGrad:
             "requires grad would move it."
         )
 
+    def test_who_only_called_eval_is_told_that_it_freezes_nothing(self):
+        """A teacher in eval mode; one whose model as a whole is, or whose BatchNorm alone, is not told so."""
+        facts = [leaking(f"teacher.{part}.weight", memberships=(SGD,), moved=True) for part in ("fc", "bn")]
+        root, around = layer("", "Net", "mixed"), layer("teacher", "Net")
+        fc, bn = (layer(f"teacher.{part}", "Module", training=False) for part in ("fc", "bn"))
+        said = " `teacher` was put in eval mode, but eval() freezes no parameter."
+        told = [
+            hit("FZ101", table(*facts, layers=layers)).message.endswith(said)
+            for layers in (
+                (root, around, fc, bn),
+                (root, around, replace(fc, training=True), bn),
+                (layer("", "Net", "mixed", training=False, found=False), around, fc, bn),
+                (),
+            )
+        ]
+        assert told == [True, False, False, False]
+
     def test_a_zero_gradient_does_not_hold_it(self):
         """Zeros by chance are no freezing: weight decay, or the next batch, moves it."""
         unwatched = {Need.TRAINING: ""}
@@ -131,6 +150,58 @@ class TestTrainableRequiresNoGrad:
         assert "either" not in hit("FZ102", table(held, missing=NO_OPTIMIZER)).message
 
 
+class TestFrozenByPeft:
+    """FZ102 in a model that PEFT wraps, which saves only its adapters and `modules_to_save`."""
+
+    CLASSIFIER = tuple(
+        row(f"base_model.model.classifier.{kind}", "trainable", requires_grad=False) for kind in ("weight", "bias")
+    )
+    ENCODER = frozen("base_model.model.encoder.weight")
+
+    @staticmethod
+    def wrapped(*facts, **more):
+        """Rows of a LoRA model; `more` are further layers by path, with their bases."""
+        bases = {"": "PeftModel", "base_model": "BaseTuner", "base_model.model": "Module", **more}
+        layers = [layer(path, "LoraModel" if path else "PeftModel", "mixed") for path in bases]
+        known = [replace(one, layer=replace(one.layer, bases=(bases[one.name],))) for one in layers]
+        return table(*facts, layers=tuple(known))
+
+    def test_the_original_of_a_trained_copy_is_silent(self):
+        """Under modules_to_save PEFT trains a copy, and keeps the layer that it stands in for."""
+        path = "base_model.model.classifier"
+        case = self.wrapped(
+            row(f"{path}.original_module.weight", "trainable", requires_grad=False),
+            trained(f"{path}.modules_to_save.default.weight"),
+            **{path: "AuxiliaryTrainingWrapper"},
+        )
+        assert hits("FZ102", case) == []
+
+    def test_a_new_head_belongs_to_modules_to_save(self):
+        """Its flag would make it train, and be lost when the adapter is saved."""
+        assert hit("FZ102", self.wrapped(*self.CLASSIFIER, self.ENCODER)).fix == (
+            'modules_to_save=["classifier"] in LoraConfig: set by its flag alone, each would train, but '
+            "save_pretrained would leave it out"
+        )
+
+    def test_an_adapter_that_was_loaded_for_inference_needs_its_flag(self):
+        """What PEFT made itself it also saves; the two are told apart."""
+        query = "base_model.model.encoder.query"
+        factor = row(f"{query}.lora_A.default.weight", "trainable", requires_grad=False)
+        more = {query: "Module", f"{query}.base_layer": "Module"}
+        head, adapter = hits("FZ102", self.wrapped(*self.CLASSIFIER, self.ENCODER, factor, **more))
+        assert head.fix.startswith("modules_to_save")
+        assert adapter.fix == f"model.{query}.requires_grad_(True), before the optimizer is made"
+
+    def test_what_modules_to_save_cannot_name_is_told(self):
+        """A tensor that the wrapped model itself owns, and a model that is none of PEFT's."""
+        token = row("base_model.model.token", "trainable", requires_grad=False)
+        assert hit("FZ102", self.wrapped(token, self.ENCODER)).fix == (
+            "model.base_model.model.token.requires_grad_(True), and save what trained yourself: PEFT's "
+            "save_pretrained leaves it out"
+        )
+        assert hit("FZ102", table(*self.CLASSIFIER, self.ENCODER)).fix.startswith("model.base_model.model.classifier.r")
+
+
 class TestRequiresGradFlipped:
     """A flag changed between set-up and the optimizer step."""
 
@@ -144,10 +215,10 @@ class TestRequiresGradFlipped:
         at = line(31, "model.requires_grad_(True)", "train.py")
         found = hit("FZ106", table(leaking("backbone.weight", flipped=at)))
         assert found.message == (
-            "The requires_grad of `backbone.weight` was changed between set-up and the optimizer step at train.py:31 "
-            "(`model.requires_grad_(True)`). It is expected frozen."
+            "The requires_grad of `backbone.weight` was set to True between set-up and the optimizer step at "
+            "train.py:31 (`model.requires_grad_(True)`). It is expected frozen."
         )
-        assert found.fix == "take that line out, or set the flags after it to False"
+        assert found.fix == "take that line out, keep `model` out of it, or set the flags back to False after it"
         assert found.location == at
 
 

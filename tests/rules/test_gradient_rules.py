@@ -122,8 +122,27 @@ class TestNoGradient:
             (
                 "numpy()",
                 "y = x.numpy()",
-                "keep it a tensor of torch at model.py:5 (`y = x.numpy()`): what leaves torch loses its graph",
+                "stay in torch at model.py:5 (`y = x.numpy()`): what leaves it by `numpy()` loses its graph",
             ),
+            (
+                "tensor()",
+                "y = f(torch.tensor(a), torch.tensor(b[0], device=d))",
+                "drop `torch.tensor()` at model.py:5 (`y = f(torch.tensor(a), torch.tensor(b[0], device=d))`) "
+                "and use `a` and `b[0]` themselves",
+            ),
+            (
+                "tensor()",
+                "y = torch.tensor([a, b])",
+                "`torch.stack([...])` in place of `torch.tensor([...])` at model.py:5 (`y = torch.tensor([a, b])`): it "
+                "keeps the graph",
+            ),
+            (
+                "new_tensor()",
+                "y = x.new_tensor(a)",
+                "use the tensor itself at model.py:5 (`y = x.new_tensor(a)`): `new_tensor()` copies its values without "
+                "the graph",
+            ),
+            ("detach()", "x = y.detach()  # for the log", "x = y"),
             (
                 "argmax()",
                 "y = x.argmax(1)",
@@ -139,6 +158,43 @@ class TestNoGradient:
     def test_the_mend_is_the_users_line_where_it_can_be(self, operation, text, fix):
         """What can be written down as a line is."""
         assert hit("FZ201", table(lost("a", Cut(operation, "", line(5, text))))).fix == fix
+
+    def test_a_detach_before_numpy_is_not_the_line_to_change(self):
+        """Without the detach() numpy() would only raise: the way back from Python is what has no graph."""
+        numpy = Cut("numpy()", "", line(9, DETACH.location.text))
+        found = hit("FZ201", table(lost("a", DETACH, numpy)))
+        assert found.fix == (
+            "stay in torch at model.py:9 (`x = self.stem(x).detach()`): what leaves it by `numpy()` loses its graph"
+        )
+        found = hit("FZ201", table(lost("a", DETACH, replace(numpy, location=line(11, "y = x.numpy()")))))
+        assert found.fix == (
+            "x = self.stem(x); and stay in torch at model.py:11 (`y = x.numpy()`): what leaves it by `numpy()` loses "
+            "its graph"
+        )
+
+    @pytest.mark.parametrize(
+        ("begins", "fix"),
+        [
+            (
+                "with torch.set_grad_enabled(self.finetune and any(self.on)):",
+                "let `self.finetune and any(self.on)` be true at model.py:11 (`with "
+                "torch.set_grad_enabled(self.finetune and any(self.on)):`) while this is to train, or move "
+                "`f = self.neck(f)` out of its reach",
+            ),
+            (
+                "with torch.set_grad_enabled(False):",
+                "move `f = self.neck(f)` out of the `set_grad_enabled` block at model.py:11",
+            ),
+            (
+                "with torch.set_grad_enabled(",
+                "move `f = self.neck(f)` out of the `set_grad_enabled` block at model.py:11",
+            ),
+        ],
+    )
+    def test_what_set_grad_enabled_was_asked_is_named(self, begins, fix):
+        """A switch is thrown by its argument, where that is more than False."""
+        cut = replace(NO_GRAD, operation="set_grad_enabled", entered=line(11, begins))
+        assert hit("FZ201", table(lost("a", cut))).fix == fix
 
     def test_a_library_that_cut_is_named(self):
         """The user's line calls into a library, and the cut is there."""
@@ -315,10 +371,21 @@ class TestLossWithoutGraph:
             "the values without the graph; then by `tensor()` at model.py:30 (`loss = torch.tensor(loss.item(), "
             "requires_grad=True)`). `head.weight` is expected trainable and gets no gradient."
         )
-        assert found.fix == "return the loss itself: no torch.tensor(loss), no .item(), no requires_grad=True on it"
+        assert found.fix == (
+            "use the tensor itself at model.py:30 (`loss = torch.tensor(loss.item(), requires_grad=True)`): `tensor()` "
+            "copies its values without the graph; the loss then requires grad by itself: give it no "
+            "`requires_grad=True` and no new `torch.tensor()`"
+        )
         assert found.location == WRAP.location
         assert found.tensors == ("head.weight",)
         assert found.covers == ("head.weight", "head.scale")
+
+    def test_a_flag_set_on_a_detached_loss_goes_with_the_detach(self):
+        """To take away the flag alone would only make backward() raise."""
+        assert hit("FZ206", self.lossy(is_leaf=True, cuts=(DETACH,))).fix == (
+            "x = self.stem(x); the loss then requires grad by itself: give it no `requires_grad=True` and no new "
+            "`torch.tensor()`"
+        )
 
     def test_a_loss_that_requires_no_grad_names_its_first_cut(self):
         """backward() would raise; the cut says why."""

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from freezecheck.records import Gradient, Membership, Update, Write
+from freezecheck.records import Gradient, Membership, RowsSeen, Update, Write
 from tests.rules.tables import SGD, buffer, frozen, hit, hits, leaking, line, row, table, trained
 
 DECAYING = Membership(0, 0, 0.1, 0.01, 0.9)
 CLIPPED = Write("mul_()", line(32, "w.mul_(0.99)", "train.py"))
 STILL = {"moved": False}
-ANEW = "optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=...), after freezing"
+ANEW = "optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], ...), after freezing"
 
 
 class TestFrozenParameterMoved:
@@ -85,6 +85,45 @@ class TestFrozenParameterMoved:
         assert (found.evidence["optimizers"] is None) is ("memberships" not in known)
         assert found.location == (CLIPPED.location if cause == "write" else None)
 
+    @pytest.mark.parametrize(
+        ("write", "fix"),
+        [
+            (
+                Write("clamp_()", line(7, "p.data.clamp_(-c, c)"), "loop"),
+                "skip what is frozen where `p.data.clamp_(-c, c)` runs, as by `if p.requires_grad`",
+            ),
+            (
+                Write("copy_()", line(7, "model.stem.load_state_dict(best)"), "loop"),
+                "take `model.stem.load_state_dict(best)` out, or have it load only what trains",
+            ),
+            (
+                Write("embedding()", line(7, "x = self.emb(ids)")),
+                "max_norm=None for what is frozen; renormalise its rows once, before freezing, if they are to be "
+                "bounded",
+            ),
+        ],
+    )
+    def test_a_write_that_may_be_meant_stays(self, write, fix):
+        """A clipping that a WGAN needs, a state that is loaded, a lookup that rescales: none is just taken out."""
+        found = hit("FZ301", table(frozen("a", moved=True, writes=(write,)), trained("head.weight")))
+        assert found.fix == f'{fix}; if it is meant to move, `unchecked = ["a"]`'
+        assert ("by its max_norm" in found.message) is (write.operation == "embedding()")
+        assert ("in the training loop" in found.message) is (write.phase == "loop")
+
+    def test_rows_that_a_lookup_rescales_are_mended_at_the_embedding(self):
+        """The lookup cannot be told to leave some rows alone."""
+        rows = RowsSeen(4, ((0, 4),), moved=2, moved_spans=((1, 3),))
+        lookup = Write("embedding()", line(7, "x = self.emb(ids)"))
+        found = hit("FZ301", table(row("emb.weight", "unchecked", frozen_rows=rows, writes=(lookup,))))
+        assert found.fix.startswith("max_norm=None for what is frozen")
+
+    def test_an_optimizer_of_the_users_own_has_no_made_up_module(self):
+        """Only what torch has is named as torch's."""
+        fact = frozen("a", moved=True, gradient=Gradient.NONE, memberships=(SGD,))
+        assert hit("FZ301", table(fact, optimizers=("Lionish",))).fix == (
+            "optimizer = Lionish([p for p in model.parameters() if p.requires_grad], ...), after freezing"
+        )
+
     def test_a_write_explains_nothing_about_the_optimizer(self):
         """A tensor that is written to and also sits in an optimizer has two mistakes; a stale gradient is one."""
         written = hit("FZ301", table(frozen("a", moved=True, writes=(CLIPPED,), memberships=(SGD,))))
@@ -150,7 +189,8 @@ class TestTrainableParameterDidNotMove:
             "changed in 3 steps."
         )
         assert found.fix == (
-            "look whether step() is really called: a gradient scaler, an accumulation count or a closure may skip it"
+            "step() was called: look for what makes it do nothing (a gradient scaler, an accumulation count, gradients "
+            "cleared before it), or puts the old values back after it"
         )
 
     def test_a_write_that_puts_the_values_back_is_named(self):
@@ -216,14 +256,24 @@ class TestUpdateBelowResolution:
         still = trained("norm.weight", dtype="bfloat16", update=Update(1e-4, 0.0078125), memberships=(adam,), **STILL)
         found = hit("FZ303", table(still, optimizers=("AdamW",)))
         assert found.message == (
-            "`norm.weight` is expected trainable and gets a gradient, but did not move in 3 steps: the update is too "
-            "small for bfloat16. Its step is 0.0001, the next bfloat16 number is 0.00781 away, and less than half of "
-            "that rounds to nothing. It sits in AdamW (lr 0.0001)."
+            "`norm.weight` is expected trainable and gets a gradient, but did not move in 3 steps: its step is "
+            "0.0001, the next bfloat16 number is 0.00781 away, and less than half of that rounds to nothing. It sits "
+            "in AdamW (lr 0.0001)."
         )
         assert found.fix == (
-            "keep the weights in float32 and compute under torch.autocast, or use an optimizer with stochastic "
-            "rounding, or raise lr above 0.00391"
+            "model.norm.float() before the optimizer is made, and compute under torch.autocast; or an optimizer that "
+            "keeps float32 master weights or rounds stochastically (lr alone would have to be above 0.00391, 39.1 "
+            "times what it is)"
         )
+
+    def test_float32_has_no_finer_dtype_to_offer(self):
+        """There the learning rate is what is too small; an optimizer without one is not given one."""
+        known = {"update": Update(1e-13, 1e-7), **STILL}
+        fixes = [
+            hit("FZ303", table(trained("a", memberships=(Membership(0, 0, lr),), **known))).fix
+            for lr in (1e-12, float("nan"))
+        ]
+        assert fixes == ["raise lr above 5e-07", "take an optimizer with a larger step"]
 
     def test_of_several_the_one_that_comes_nearest_is_told(self):
         """It bounds the others; dtypes are told apart."""
@@ -233,7 +283,7 @@ class TestUpdateBelowResolution:
         found = hits("FZ303", table(far, near, half))
         assert [one.tensors for one in found] == [("a", "b"), ("c",)]
         assert (
-            "In `b`, which comes nearest, the step is 1e-06, the next float32 number is 1e-05 away" in found[0].message
+            "in `b`, which comes nearest, the step is 1e-06, the next float32 number is 1e-05 away" in found[0].message
         )
 
     @given(st.floats(0, 1, allow_subnormal=False), st.floats(1e-12, 1))

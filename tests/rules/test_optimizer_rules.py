@@ -8,7 +8,7 @@ from freezecheck.records import Foreign, Gradient, Membership
 from tests.rules.tables import SGD, buffer, frozen, hit, hits, leaking, row, table, trained
 
 MOMENTUM = Membership(0, 0, 0.1, momentum=0.9)
-ANEW = "optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=...)"
+ANEW = "optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], ...)"
 HEAD = (trained("head.weight", shape=(2, 8), memberships=()), trained("head.bias", shape=(2,), memberships=()))
 
 
@@ -82,9 +82,36 @@ class TestTrainableParameterNotInOptimizer:
         found = hit("FZ402", table(HEAD[0], trained("head.bias"), trained("neck.w", memberships=())))
         assert found.fix == 'optimizer.add_param_group({"params": [model.head.weight, *model.neck.parameters()]})'
 
+    def test_an_optimizer_over_something_else_is_made_anew(self):
+        """To add what is missing would hide that it was made over another model, or over what is frozen."""
+        found = hit("FZ402", table(*HEAD, optimizers=("Adam",)))
+        assert "but are not in the optimizer (Adam), which holds only tensors of something else." in found.message
+        assert found.fix == "make the optimizer over what should train: `torch.optim.Adam(model.parameters(), ...)`"
+        found = hit("FZ402", table(*HEAD, frozen("body.weight", memberships=(SGD,))))
+        assert "but are not in the optimizer (SGD), which holds nothing that should train." in found.message
+        assert found.fix == "make the optimizer over what should train: `torch.optim.SGD(model.head.parameters(), ...)`"
+
+    def test_two_optimizers_over_the_same_are_one_too_many(self):
+        """A GAN's optimizer of the generator that was made over the discriminator."""
+        both = (Membership(0, 0), Membership(1, 1))
+        mixed_up = table(trained("D.weight", memberships=both), *HEAD, optimizers=("Adam", "Adam"))
+        found = hit("FZ402", mixed_up)
+        assert "but are not in any optimizer (`Adam` and `Adam`), which all hold the same tensors." in found.message
+        assert found.fix == "make one of them over what should train: `torch.optim.Adam(model.head.parameters(), ...)`"
+        apart = table(
+            trained("D.weight", memberships=both[:1]),
+            trained("E.weight", memberships=both[1:]),
+            *HEAD,
+            optimizers=("Adam", "Adam"),
+        )
+        assert hit("FZ402", apart).fix == (
+            '`add_param_group({"params": model.head.parameters()})` of the optimizer that is to step them, or one over '
+            "them alone"
+        )
+
     def test_several_optimizers_are_named(self):
         """It is in none of them; without a gradient nothing is said of one."""
-        case = table(trained("a", memberships=(), gradient=Gradient.NONE), optimizers=("SGD", "Adam"))
+        case = table(trained("a", memberships=(), gradient=Gradient.NONE), trained("b"), optimizers=("SGD", "Adam"))
         assert hit("FZ402", case).message == (
             "`a` is expected trainable and requires grad, but is not in any optimizer (`SGD` and `Adam`)."
         )
@@ -112,20 +139,26 @@ class TestStaleParameterInOptimizer:
             "the optimizer still steps the old one."
         )
         assert found.fix == f"{ANEW}, after `head` is in place"
-        assert found.tensors == ()
-        assert found.covers == ("head.weight", "head.bias")
+        assert found.tensors == ("head.weight", "head.bias")
+
+    def test_a_parameter_of_the_model_itself_is_no_layer(self):
+        """A token that was made anew: no layer was replaced."""
+        token = trained("token", shape=(1, 7), memberships=())
+        found = hit("FZ403", table(trained("out.weight"), token, foreign=(Foreign(0, 0, (1, 7)),)))
+        assert "it seems a parameter was replaced after" in found.message
+        assert found.fix == f"{ANEW}, after `token` is in place"
 
     def test_a_head_of_another_width_is_paired_too(self):
         """A thousand classes became two."""
         foreign = (Foreign(0, 0, (1000, 8)), Foreign(0, 0, (1000,)))
         found = hit("FZ403", table(trained("neck.weight"), *HEAD, foreign=foreign))
-        assert found.covers == ("head.weight", "head.bias")
+        assert found.tensors == ("head.weight", "head.bias")
 
     def test_an_equal_shape_is_taken_before_an_equal_number_of_dimensions(self):
         """The tensor that fits exactly is the one that was replaced."""
         homeless = (trained("a.weight", shape=(4, 4), memberships=()), *HEAD)
         found = hit("FZ403", table(trained("n.w"), *homeless, foreign=(Foreign(0, 0, (2, 8)),)))
-        assert found.covers == ("head.weight",)
+        assert found.tensors == ("head.weight",)
 
     def test_what_fits_nothing_is_told_alone(self):
         """A layer that was removed."""
@@ -134,20 +167,30 @@ class TestStaleParameterInOptimizer:
             "SGD holds a tensor of shape [3, 3, 3] that is not in the model. The loss reaches none of it: a layer was "
             "replaced or removed, or it is another model's."
         )
-        assert found.covers == ()
+        assert found.tensors == ()
 
     def test_an_optimizer_of_another_model_covers_all_that_is_in_none(self):
         """A copied model: not one tensor of the optimizer is the model's."""
         foreign = tuple(Foreign(0, 0, (4, 4)) for _ in range(14))
         found = hit("FZ403", table(*HEAD, foreign=foreign))
         assert found.message == (
-            "SGD holds 14 tensors of shapes [4, 4], [4, 4], [4, 4] … that are not in the model. It holds none that is, "
-            "so its step() trains nothing of this model. `head.weight` and `head.bias` are expected trainable and in "
-            "no optimizer. After the optimizer was made, either a layer was replaced, or the whole model was copied, "
-            "rebuilt or moved in a way that made new parameters."
+            "SGD holds 14 tensors of shapes [4, 4], [4, 4], [4, 4] … that are not in the model. It holds none that is: "
+            "its step() trains nothing of this model. `head.weight` and `head.bias` are expected trainable and in no "
+            "optimizer. After SGD was made, a layer was replaced, or the whole model copied, rebuilt or moved into "
+            "new parameters."
         )
-        assert found.fix == f"{ANEW}, after every line that makes or replaces parameters of it"
-        assert found.covers == ("head.weight", "head.bias")
+        assert found.fix == f"{ANEW}, after every line that makes or replaces the model's parameters"
+        assert found.tensors == ("head.weight", "head.bias")
+
+    def test_an_optimizer_of_a_head_alone_that_was_replaced_is_told_so(self):
+        """Other shapes, tensor for tensor: no copy has them. Equal shapes may be a copy, and so may the whole model."""
+        wider, equal = ((Foreign(0, 0, (n, 8)), Foreign(0, 0, (n,))) for n in (1000, 2))
+        backbone = frozen("backbone.weight", shape=(8, 8))
+        found = hit("FZ403", table(backbone, *HEAD, foreign=wider))
+        assert "it seems a layer was replaced after the optimizer was made" in found.message
+        assert found.fix == f"{ANEW}, after `head` is in place"
+        for case in (table(backbone, *HEAD, foreign=equal), table(*HEAD, foreign=wider)):
+            assert "or the whole model copied" in hit("FZ403", case).message
 
 
 class TestParameterInSeveralGroups:
@@ -198,9 +241,18 @@ class TestZeroLearningRate:
         neck = [trained(f"neck.{kind}", memberships=(self.ZERO,)) for kind in ("weight", "bias")]
         found = hit("FZ405", table(*neck, trained("head.weight")))
         assert found.message == (
-            "`neck.weight` and `neck.bias` are expected trainable, but sit in group 0 of SGD, whose learning rate was "
+            "`neck.weight` and `neck.bias` are expected trainable, but sit in group 0 of SGD, with a learning rate of "
             "0 in all 3 steps."
         )
         assert found.fix == (
-            'give group 0 of SGD an lr above 0; if this is how you freeze, write `frozen = ["neck"]` in the spec'
+            'give group 0 of SGD an lr above 0; if this is how you freeze, say so in the spec: `frozen = ["neck"]`'
         )
+
+    def test_groups_of_one_optimizer_are_one_finding(self):
+        """A decay over layers that is rounded to 0 is one mistake, in however many groups; two optimizers are two."""
+        facts = [trained(f"layers.{i}.w", memberships=(Membership(0, i, 0.0),)) for i in range(5)]
+        found = hit("FZ405", table(*facts, trained("head.weight")))
+        assert "sit in groups 0, 1, 2 and 2 more of SGD, with a learning rate of 0" in found.message
+        assert found.evidence == {"groups": [0, 1, 2, 3, 4]}
+        apart = (trained("a", memberships=(self.ZERO,)), trained("b", memberships=(Membership(1, 1, 0.0),)))
+        assert len(hits("FZ405", table(*apart, optimizers=("SGD", "Adam")))) == 2

@@ -174,6 +174,21 @@ class TestUnregisteredParameter:
             "it."
         )
 
+    def test_a_parameter_of_another_model_is_not_to_be_registered(self):
+        """The loss runs a copy: the copy is named by where it lies, or by its class."""
+        leaves = tuple(Leaf(f"runner.best.{kind}", "runner.best, another Net") for kind in ("weight", "bias"))
+        found = hit("FZ105", table(leaves=leaves))
+        assert found.message == (
+            "The gradient reaches `runner.best.weight` and `runner.best.bias` of another model, `runner.best` (Net): "
+            "the loss runs it. No optimizer holds them, so nothing trains them."
+        )
+        assert found.fix == (
+            "if runner.best was not meant, run the model itself there; else freeze it "
+            "(runner.best.requires_grad_(False)), or give it to an optimizer"
+        )
+        nowhere = hit("FZ105", table(leaves=(Leaf("Net.weight", "Net, another Net"),)))
+        assert "of another model, a Net: the loss runs it." in nowhere.message
+
     def test_a_raw_tensor_in_an_optimizer_is_still_told(self):
         """It trains, but it is not saved and does not move with the model."""
         found = hit("FZ105", table(leaves=(Leaf("scale", "Net.scale, a raw tensor", (1,), in_optimizer=True),)))

@@ -107,7 +107,7 @@ class TestContradictoryTiedTensor:
         """Both names are told, and both ways out."""
         tied = Contradiction("embed.weight", "embed.weight", "head.weight", AT)
         found = hit("FZ002", planned(contradictions=(tied,)))
-        assert found.tensors == ("embed.weight",)
+        assert found.tensors == ("embed.weight", "head.weight")
         assert found.message == (
             "`embed.weight` and `head.weight` are one tied tensor. The spec expects it frozen under the first name and "
             "trainable under the second; it cannot be both, and training it moves it under both names."
