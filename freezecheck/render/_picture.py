@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from ..records import Case, Expected, Facts, Finding, Gradient, LayerFacts, Report, Severity
+from ..records import Case, Finding, Gradient, LayerFacts, Report, Severity
 from ._paint import printable
 from ._picture_findings import Subjects, subjects
+from ._picture_words import does, meant, of_layer, trouble
 from ._words import in_bytes
 
 MOST_CHILDREN = 40
@@ -48,6 +49,8 @@ class Box:
     """In a few words what is wrong with all that it holds; empty when nothing is."""
     problems: int = 0
     """Number of tensors in it that are wrong, or of layers without tensors."""
+    worst: int = 0
+    """The rank of the gravest of these."""
     gradient: Gradient | None = None
     gradient_max: float | None = None
     """Largest absolute element of any gradient in it."""
@@ -55,40 +58,12 @@ class Box:
     """Largest change of any floating element of its parameters."""
     drift: float | None = None
     """Largest change of any floating element of its buffers."""
+    astray: float | None = None
+    """The same of those buffers alone that a finding names."""
     mode: str = ""
     held_by: str = ""
     saved: str = ""
     """How much it keeps for the backward pass; empty where that was not measured."""
-
-
-def does(facts: Facts) -> str:
-    """Return `trainable` for a parameter that moved, else `frozen`; by its gradient or flag where that is all there is.
-
-    A buffer does neither, and gives `none`.
-    """
-    if facts.is_buffer:
-        return "none"
-    trains = facts.tensor.requires_grad and facts.gradient is not Gradient.NONE
-    if facts.moved is not None:
-        trains = facts.moved
-    return "trainable" if trains else "frozen"
-
-
-def meant(facts: Facts) -> str:
-    """Return what is expected of a tensor; `mixed` for a parameter of which only some rows are to train."""
-    return "mixed" if facts.frozen_rows is not None else facts.expected.value
-
-
-def trouble(facts: Facts, finding: Finding) -> str:
-    """Say in a few words what is wrong with a tensor that a finding names."""
-    done = does(facts)
-    if facts.frozen_rows is None and facts.expected is Expected.FROZEN and facts.is_buffer and facts.moved:
-        return "buffer should stay, but moves"
-    if facts.frozen_rows is None and facts.expected is Expected.FROZEN and done == "trainable":
-        return "should be frozen, but trains"
-    if facts.expected is Expected.TRAINABLE and done == "frozen":
-        return "should train, but does not"
-    return finding.name.replace("-", " ")
 
 
 class Picture:
@@ -106,9 +81,9 @@ class Picture:
             self._sum_up()
 
     @cached_property
-    def has_mistakes(self) -> bool:
-        """Whether any box is wrong."""
-        return any(box.wrong for box in self.boxes)
+    def ranks(self) -> frozenset[int]:
+        """How grave the things are that are wrong in it: 3 where there are errors, 2 where there are warnings."""
+        return frozenset(box.rank for box in self.boxes if box.wrong)
 
     @property
     def has_measures(self) -> bool:
@@ -194,13 +169,14 @@ class Picture:
         box.change, box.drift = (None, change) if facts.is_buffer else (change, None)
         if (finding := self._gravest.get(facts.name)) is not None:
             self._blame(box, finding, trouble(facts, finding))
+            box.astray = box.drift if box.wrong else None
         self.of_path[name] = self._add(box)
 
     @staticmethod
     def _blame(box: Box, finding: Finding, words: str) -> None:
         box.rank = finding.severity.rank + 1
         if finding.severity is not Severity.NOTE:
-            box.wrong, box.problems = words, 1
+            box.wrong, box.problems, box.worst = words, 1, box.rank
 
     def _group(self) -> None:
         """Put groups between a layer and its children where these are too many, and list the boxes in order."""
@@ -239,17 +215,29 @@ class Picture:
         box.state = _one(one.state for one in holding)
         box.expected = _one(one.expected for one in holding)
         box.problems += sum(one.problems for one in inside)
+        box.worst = max(box.worst, *(one.worst for one in inside))
         box.gradient = max((one.gradient for one in inside if one.gradient), key=list(Gradient).index, default=None)
         box.gradient_max = _largest(one.gradient_max for one in inside)
         box.change = _largest(one.change for one in inside)
         box.drift = _largest(one.drift for one in inside)
-        wrong = [one for one in inside if one.wrong]
+        box.astray = _largest(one.astray for one in inside)
         leaf = all(one.kind == "tensor" for one in inside)
-        if wrong and not box.wrong and (leaf or len(wrong) == len(inside)):
-            worst = max(wrong, key=lambda one: one.rank)
-            box.wrong, box.rank = worst.wrong, worst.rank
+        if not box.wrong:
+            self._blame_whole(box, inside, leaf=leaf)
         if leaf and not box.rank:
             box.rank = max(one.rank for one in inside)
+
+    @staticmethod
+    def _blame_whole(box: Box, inside: Sequence[Box], *, leaf: bool) -> None:
+        """Draw a box as wrong when all in it is wrong alike; a leaf layer, when anything of it is."""
+        wrong = [one for one in inside if one.wrong]
+        alike = len({(of_layer(one.wrong), one.rank) for one in wrong}) == 1
+        if not wrong or not (leaf or (len(wrong) == len(inside) and alike)):
+            return
+        worst = max(wrong, key=lambda one: one.rank)
+        parameters = sum(one.type == "parameter" for one in inside)
+        alone = leaf and len(wrong) == 1 < parameters and worst.type == "parameter"
+        box.wrong, box.rank = f"{worst.label} {worst.wrong}" if alone else of_layer(worst.wrong), worst.rank
 
 
 def _down_to(path: str) -> Iterator[str]:

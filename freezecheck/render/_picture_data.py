@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from ..records import Case, Facts, Gradient, Json, Report
 from ._paint import printable
-from ._picture import Box, Picture, does, meant
+from ._picture import Box, Picture
+from ._picture_words import does, meant
 
 _DIGITS = 4
 """Digits of a measured number that the page keeps."""
@@ -55,9 +56,11 @@ def _boxes(boxes: Sequence[Box]) -> dict[str, Json]:
         "trained": [box.trained for box in boxes],
         "rank": [box.rank for box in boxes],
         "problems": [box.problems for box in boxes],
+        "worst": [box.worst for box in boxes],
         "gradientMax": [_number(box.gradient_max) for box in boxes],
         "change": [_number(box.change) for box in boxes],
         "drift": [_number(box.drift) for box in boxes],
+        "astray": [_number(box.astray) for box in boxes],
     }
     return {name: _coded(word(box) for box in boxes) for name, word in words.items()} | numbers
 

@@ -10,10 +10,14 @@ from dataclasses import dataclass
 
 from ._picture import Box
 
-LEAST = 14.0
+LEAST = 17.0
 """Least height of a row in pixels, at which its name can be read."""
-LEAST_WRONG = 24.0
-"""Least height of a row that is wrong."""
+LEAST_WRONG = 30.0
+"""Least height of a row that is wrong: two lines say what is."""
+LEAST_SPARE = 0.12
+"""Share of the least heights that is added at least, so that a large layer is taller than a small one."""
+MOST_MEAN = 48.0
+"""Height of a row at most, on average: few rows make a low picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +36,17 @@ class Place:
 def place(boxes: Sequence[Box], root: int, columns: int, height: float) -> list[Place]:
     """Return where the boxes at and below `root` lie, parents first, in as many columns at most.
 
-    `height` is grown where the rows would not fit. A row's height is its least height and a share of what is left in
-    proportion to its parameters.
+    `height` is grown where the rows would not fit, and less is used where they are few. A row's height is its least
+    height and a share of what is left in proportion to its parameters.
     """
     opened = open_boxes(boxes, root, columns, int(height / 2 / LEAST))
     order = _in_order(boxes, root, opened)
     rows = [index for index, _ in order if index not in opened]
     least = {index: LEAST_WRONG if boxes[index].wrong else LEAST for index in rows}
     whole = sum(boxes[index].size for index in rows) or 1
-    spare = max(height - sum(least.values()), 0.0)
+    height = min(height, MOST_MEAN * len(rows))
+    needed = sum(least.values())
+    spare = max(height - needed, needed * LEAST_SPARE)
     heights = {index: least[index] + spare * boxes[index].size / whole for index in rows}
     for index, _ in reversed(order):
         if index in opened:
@@ -59,8 +65,9 @@ def open_boxes(boxes: Sequence[Box], root: int, columns: int, most_rows: int) ->
     """Choose the boxes to open: where something is wrong in a part first, then mixed ones, then the largest.
 
     Layers are opened before the tensors of any. The root is opened whatever it holds; another box stays closed when it
-    is wrong as a whole, when it holds one tensor alone, or when its children would make more rows than `most_rows` and
-    it is less than half of what is shown.
+    is wrong as a whole, when nothing in it is wrong but something beside it is, when it holds one tensor alone, or when
+    its children would make more rows than `most_rows` (twice that where something is wrong) and it is less than half of
+    what is shown.
     """
     opened: set[int] = set()
     waiting = {root: 0}
@@ -72,7 +79,9 @@ def open_boxes(boxes: Sequence[Box], root: int, columns: int, most_rows: int) ->
         children = boxes[index].children
         more = rows - 1 + len(children)
         small = 2 * boxes[index].size < boxes[root].size
-        dull = bool(boxes[index].wrong) or len(children) == 1 or (more > most_rows and small)
+        most = 2 * most_rows if boxes[index].problems else most_rows
+        sound = boxes[root].problems > 0 and not boxes[index].problems
+        dull = bool(boxes[index].wrong) or sound or len(children) == 1 or (more > most and small)
         if not children or depth + 1 >= columns or (dull and index != root):
             continue
         opened.add(index)

@@ -8,7 +8,7 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from ..records import Finding, Report
+from ..records import Finding, Report, Severity
 from ._paint import printable
 from ._picture_findings import QUOTED
 from ._words import totals, verdict
@@ -73,6 +73,14 @@ def prose(text: str) -> Markup:
     parts = QUOTED.split(text)
     shown = (Markup("<code>{}</code>" if n % 2 else "{}").format(printable(part)) for n, part in enumerate(parts))
     return Markup("").join(shown)
+
+
+def sign(report: Report) -> str:
+    """Return ✓, ✗ for an error, or ⚠ where warnings alone made the check fail."""
+    if report.ok:
+        return "✓"
+    doubtful = report.ending is None and all(one.severity is not Severity.ERROR for one in report.findings)
+    return "⚠" if doubtful else "✗"
 
 
 def headline(report: Report) -> str:

@@ -11,9 +11,10 @@ from ..errors import FreezecheckError
 from ..records import Conditions, Report
 from ._picture import Picture
 from ._picture_data import page_data
-from ._picture_page import filled, headline, location_text, page
+from ._picture_page import filled, headline, location_text, page, sign
 from ._renderer import EVERY_COMMAND, Renderer, Style
 from ._words import count, listed, skipped_lines, trainable_line
+from .markdown import _is_code as is_code
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -37,7 +38,9 @@ def render(report: Report, style: Style) -> str:
         left_out=len(report.findings) - len(shown),
         data=page_data(report, picture, style.depth),
         hidden=count(picture.hidden, "layer") if picture.hidden else "",
-        mistakes=picture.has_mistakes,
+        sign=sign(report),
+        ranks=picture.ranks,
+        is_code=is_code,
         bars=picture.has_measures,
         conditions=list(_conditions(report.case.conditions)),
         skipped=skipped_lines(report.skipped),

@@ -11,20 +11,25 @@ from ..records import Report
 from ._paint import printable, shortened
 from ._picture import Box, Picture
 from ._picture_layout import Place, place
-from ._picture_page import filled, headline
+from ._picture_page import filled, headline, sign
 from ._renderer import EVERY_COMMAND, Renderer, Style
+from ._words import count
 
 WIDTH = 860
 """Width of the picture in pixels."""
 _MARGIN, _TOP, _SPINE, _COLUMN = 12, 84, 26, 132
 _HEIGHT = 460
-_TAIL = 230
+_TAIL = 268
 """Room right of the last column, for what is said of a row."""
 _CHARACTER = 7.3
 """Width of one character of the font at its size, with a little to spare; a wide one takes two."""
 _COLORS = {"frozen": "#c3d9ee", "trainable": "#0a6b50", "mixed": "#e4efe9", "none": "#eceef1"}
 _INKS = {"frozen": "#10304f", "trainable": "#ffffff", "mixed": "#143a2f", "none": "#1b1f24"}
-_INK, _FAINT, _WRONG = "#1b1f24", "#5a6572", "#c43e00"
+_INK, _FAINT = "#1b1f24", "#5a6572"
+_MARKS = {2: "#8a5a00", 3: "#c43e00"}
+"""What marks a warning, and an error, by its rank."""
+_SIGNS = {2: "⚠ ", 3: "✗ "}
+"""What stands before the name of what is wrong; a number after an exclamation mark counts."""
 _NAMESPACE = "http://www.w3.org/2000/svg"
 
 
@@ -48,7 +53,8 @@ class _Key:
     x: float
     y: float
     state: str
-    wrong: bool
+    rank: int
+    """How grave what is wrong with it is; 0 for nothing."""
     label: Label
 
 
@@ -59,10 +65,13 @@ class _Drawn:
     width: float
     height: float
     state: str
-    wrong: bool
+    rank: int
+    """How grave what is wrong with it is; 0 for nothing."""
     title: str
     spine: str
     """The name of what is shown, written along the box; empty where it has a label."""
+    along: float
+    """Length of the ground that this name stands on."""
     labels: tuple[Label, ...]
 
 
@@ -87,26 +96,30 @@ def render(report: Report, style: Style) -> str:
         places=[_drawn(picture.boxes[one.box], one) for one in places],
         colors=_COLORS,
         inks=_INKS,
+        marks=_MARKS,
     )
 
 
 def _heads(report: Report, title: str) -> Iterator[Label]:
     room = WIDTH - 2 * _MARGIN
     yield Label(_fitted(title, room), _MARGIN, 6, room, 20, _FAINT)
-    ink = "#0a6b50" if report.ok else _WRONG
-    sign = "✓" if report.ok else "✗"
-    yield Label(_fitted(f"{sign} {headline(report)}", room), _MARGIN, 26, room, 22, ink, bold=True)
+    mark = sign(report)
+    ink = {"✓": "#0a6b50", "⚠": _MARKS[2], "✗": _MARKS[3]}[mark]
+    yield Label(_fitted(f"{mark} {headline(report)}", room), _MARGIN, 26, room, 22, ink, bold=True)
 
 
 def _legend(picture: Picture) -> Iterator[_Key]:
-    keys = [("trainable", False, "trains"), ("frozen", False, "frozen"), ("mixed", False, "some of it trains")]
-    if picture.has_mistakes:
-        keys.append(("frozen", True, "not as it should be"))
+    keys = [("trainable", 0, "trains"), ("frozen", 0, "frozen"), ("mixed", 0, "some of it trains")]
+    words_of = {3: "error", 2: "warning"}
+    keys += [("frozen", rank, words) for rank, words in words_of.items() if rank in picture.ranks]
     x = float(_MARGIN)
-    for state, wrong, words in keys if picture.boxes else ():
+    for state, rank, words in keys if picture.boxes else ():
         width = _width(words)
-        yield _Key(x, 56, state, wrong, Label(words, x + 32, 53, width, 20))
+        yield _Key(x, 56, state, rank, Label(words, x + 32, 53, width, 20))
         x += width + 54
+    if picture.ranks:
+        words = "! 3: 3 tensors wrong in it"
+        yield _Key(x, 56, "", 0, Label(words, x, 53, _width(words), 20, _MARKS[max(picture.ranks)]))
 
 
 def _drawn(box: Box, one: Place) -> _Drawn:
@@ -120,9 +133,15 @@ def _drawn(box: Box, one: Place) -> _Drawn:
     if one.row:
         labels.append(_said(box, _left(one.depth + 1) if one.depth else left + _COLUMN, top, height))
     words = [box.label or box.type, f"expected {box.expected}", f"actual {box.state}", f"{box.size:,} parameters"]
-    title = ", ".join([*words, box.wrong] if box.wrong else words)
-    along = _fitted(box.label or box.type, height - 40) if spine else ""
-    return _Drawn(left, _short(top), width, _short(height), box.state, bool(box.wrong), title, along, tuple(labels))
+    inside = f"{count(box.problems, 'tensor')} in it not as expected" if box.problems and not box.wrong else ""
+    title = ", ".join(part for part in (*words, box.wrong, inside) if part)
+    name = _fitted(box.label or box.type, height - 40) if spine else ""
+    at = (left, _short(top), width, _short(height))
+    return _Drawn(*at, box.state, _rank(box), title, name, _short(_width(name) + 6), tuple(labels))
+
+
+def _rank(box: Box) -> int:
+    return box.rank if box.wrong else 0
 
 
 def _left(depth: int) -> float:
@@ -133,7 +152,7 @@ def _name(box: Box, left: float, top: float, width: float, height: float) -> Lab
     """The box's name inside it, on a ground of its own where it lies on a pattern."""
     inset = 10.0 if box.wrong else 4.0
     room = width - inset - 12 - (_width(f"! {box.problems}") + 8 if box.problems and not box.wrong else 0)
-    text = _fitted(("! " if box.wrong else "") + (box.label or box.type), room)
+    text = _fitted((_SIGNS[box.rank] if box.wrong else "") + (box.label or box.type), room)
     patterned = bool(box.wrong) or box.state == "mixed"
     return Label(
         text,
@@ -154,14 +173,14 @@ def _badge(box: Box, left: float, top: float, width: float, height: float) -> La
     text = "!" if spine else f"! {box.problems}"
     room = _width(text) + 8
     at, tall = (top + height - 20, 20.0) if spine else (top, height)
-    return Label(text, left + width - room, _short(at), room, _short(tall), _WRONG, bold=True, plate=room)
+    return Label(text, left + width - room, _short(at), room, _short(tall), _MARKS[box.worst], bold=True, plate=room)
 
 
 def _said(box: Box, left: float, top: float, height: float) -> Label:
     """What is said beside a row: what is wrong, else its type and size."""
     room = WIDTH - _MARGIN - left - 8
     words = box.wrong or " · ".join(part for part in (box.type, f"{box.size:,}" if box.size else "") if part)
-    ink = _WRONG if box.wrong else _FAINT
+    ink = _MARKS[box.rank] if box.wrong else _FAINT
     return Label(_fitted(words, room), left + 8, _short(top), room, _short(height), ink, bold=bool(box.wrong))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from freezecheck.records import Expected, Report
+from freezecheck.records import Expected, Report, Severity
 from freezecheck.render._paint import printable
 from freezecheck.render._picture import Picture
 from freezecheck.render._picture_layout import place
@@ -86,7 +86,7 @@ def test_a_layer_shows_expected_and_actual_under_the_pointer(show):
     assert not tip.is_visible()
     box(page, "bn").hover()
     said = tip.inner_text()
-    for words in ("expected", "frozen", "buffer should stay, but moves", "changed by up to 0.25", "FZ501"):
+    for words in ("expected", "frozen", "buffers should stay, but move", "changed by up to 0.25", "FZ501"):
         assert words in said
     page.locator("h1").hover()
     assert not tip.is_visible()
@@ -190,7 +190,7 @@ def test_the_tree_speaks(show):
     """A screen reader hears of each layer its name, type, expectation, state and mistake, and where it stands."""
     page = show(rendered(failed()))
     said = box(page, "bn").get_attribute("aria-label")
-    for words in ("bn, BatchNorm2d, expected frozen", "wrong buffer should stay, but moves", "findings FZ501"):
+    for words in ("bn, BatchNorm2d, expected frozen", "wrong buffers should stay, but move", "findings FZ501"):
         assert words in said
     assert box(page, "bn").get_attribute("aria-level") == "2"
     assert box(page, "bn").get_attribute("aria-posinset") == "2"
@@ -216,6 +216,37 @@ def test_search_and_sort(show):
     search.fill("no such tensor")
     assert table_names(page) == []
     assert "0 of 320 tensors" in page.locator(".shown").inner_text()
+
+
+def test_what_is_wrong_comes_first(show):
+    """Until it is sorted the table begins with errors, then warnings, then the rest in the model's order."""
+    warning = finding("FZ202", "conv.weight", severity=Severity.WARNING)
+    names = list(trained().facts)
+    page = show(rendered(verified([warning, finding("FZ402", "head.bias")])))
+    rest = [name for name in names if name not in ("head.bias", "conv.weight")]
+    assert table_names(page) == ["head.bias", "conv.weight", *rest]
+
+
+def test_none_is_told_from_what_cannot_be(show):
+    """A parameter in no optimizer has `none` there, a buffer a dash; the optimizer is in sight without scrolling."""
+    page = show(rendered(verified()))
+    row = page.locator("tbody tr", has=page.locator("th", has_text="bn.running_mean"))
+    assert row.locator("td.optimizer").inner_text() == "–"
+    assert row.locator("td.requiresGrad").inner_text() == "–"
+    optimizers = set(page.locator("td.optimizer").all_inner_texts())
+    assert optimizers == {"group 0", "none", "–"}
+    edge = page.locator("td.optimizer").first.bounding_box()
+    assert edge["x"] + edge["width"] <= 1280
+
+
+def test_bars_are_of_parameters(show):
+    """A buffer that moved where it should not is said in words, without a bar; one that may move is not said."""
+    page = show(rendered(failed()))
+    value = page.locator(f'.value[data-box="{box(page, "bn").get_attribute("data-box")}"]').last
+    assert value.inner_text() == "buffers 0.25"
+    assert value.locator("i").count() == 0
+    page = show(rendered(verified([], trained(moved=False))))
+    assert "buffers" not in page.locator(".beside").inner_text()
 
 
 def test_what_is_not_known_is_sorted_last(show):

@@ -12,10 +12,11 @@ from itertools import pairwise
 import pytest
 
 from freezecheck.errors import SpecError
-from freezecheck.records import Case, Expected, Facts, Gradient, Location, Report, Severity, Skipped, Tensor
+from freezecheck.records import Case, Expected, Facts, Gradient, Location, Membership, Report, Severity, Skipped, Tensor
 from freezecheck.render._paint import printable
-from freezecheck.render._picture import MOST_CHILDREN, Picture, does, trouble
+from freezecheck.render._picture import MOST_CHILDREN, Picture
 from freezecheck.render._picture_layout import LEAST, LEAST_WRONG, place
+from freezecheck.render._picture_words import does, trouble
 from freezecheck.render.html import MOST_FINDINGS, RENDERER, join
 from tests.render.pictures import EVIL, Page, evil, finding, huge, names, rendered
 from tests.render.samples import DRIFT, DROPOUT, IN_OPTIMIZER, Sketch, bert, resnet50, tied, trained, verified
@@ -39,7 +40,7 @@ def test_a_model_that_is_right_has_no_mark(report):
     page = Page(rendered(report))
     assert set(page.data[0]["boxes"]["wrong"]) == {""}
     assert not any(page.data[0]["boxes"]["problems"])
-    assert "not as it should be" not in page.text
+    assert "not as" not in page.text
     assert "No findings" in page.text
 
 
@@ -100,7 +101,7 @@ def test_it_says_all_of_a_finding():
     """Code, name, tensors, message, place, quoted line and fix of every finding are in the page without a script."""
     page = Page(rendered(verified([DRIFT, IN_OPTIMIZER, DROPOUT], trained(moved=False))))
     for one in (DRIFT, IN_OPTIMIZER, DROPOUT):
-        for part in (one.code, one.name, one.message.replace("`", ""), one.fix):
+        for part in (one.code, one.name, one.message.replace("`", ""), one.fix.replace("`", "")):
             assert " ".join(part.split()) in page.text
     assert "train.py:17 in Net.forward" in page.text
     assert DRIFT.location.text in page.text
@@ -206,17 +207,58 @@ def test_what_was_seen_beats_the_flag(facts, done):
 
 
 @pytest.mark.parametrize(
-    ("facts", "words"),
+    ("facts", "code", "words"),
     [
-        (fact(expected=Expected.FROZEN, moved=True), "should be frozen, but trains"),
-        (fact(expected=Expected.TRAINABLE, moved=False), "should train, but does not"),
-        (fact(kind="buffer", expected=Expected.FROZEN, moved=True), "buffer should stay, but moves"),
-        (fact(expected=Expected.FROZEN, moved=False), "frozen requires grad"),
+        (fact(expected=Expected.FROZEN, moved=True), "FZ301", "should be frozen, but trains"),
+        (fact(expected=Expected.FROZEN, moved=True, requires_grad=False), "FZ301", "should be frozen, but moves"),
+        (fact(expected=Expected.FROZEN, moved=False), "FZ101", "should be frozen: requires_grad is True"),
+        (fact(expected=Expected.FROZEN, moved=False, requires_grad=False), "FZ401", "frozen requires grad"),
+        (fact(kind="buffer", expected=Expected.FROZEN, moved=True), "FZ501", "should stay, but moves"),
+        (fact(moved=False, requires_grad=False), "FZ102", "should train: requires_grad is False"),
+        (fact(moved=False, gradient=Gradient.NONE), "FZ201", "should train: no gradient reaches it"),
+        (fact(moved=False, gradient=Gradient.NONE, used=False), "FZ201", "should train: the forward does not use it"),
+        (fact(moved=False, gradient=Gradient.ZERO), "FZ202", "should train: its gradient is zero"),
+        (fact(moved=True, gradient=Gradient.NONFINITE), "FZ204", "should train: its gradient is NaN or infinite"),
+        (fact(moved=False, gradient=Gradient.NONZERO), "FZ402", "should train: in no optimizer"),
+        (fact(moved=False, gradient=Gradient.NONZERO, memberships=(Membership(0, 0, 0.0),)), "FZ405",
+         "should train: lr is 0"),
+        (fact(moved=False, gradient=Gradient.NONZERO), "FZ303", "should train: its update rounds to nothing"),
+        (fact(moved=False, gradient=Gradient.NONZERO), "FZ302", "should train, but does not"),
+        (fact(moved=True, gradient=Gradient.NONZERO), "FZ404", "frozen requires grad"),
     ],
-)
-def test_what_is_wrong_is_said_in_a_few_words(facts, words):
-    """Beside a wrong box stands what is expected against what was seen, else the finding's name."""
-    assert trouble(facts, finding("FZ101")) == words
+)  # fmt: skip
+def test_what_is_wrong_is_said_in_a_few_words(facts, code, words):
+    """Beside a wrong box stands what is expected and the first thing in its way, else the finding's name."""
+    if facts.expected is Expected.UNCHECKED:
+        facts = replace(facts, expected=Expected.TRAINABLE)
+    assert trouble(facts, finding(code)) == words
+
+
+def test_a_warning_is_milder_than_an_error():
+    """Warnings alone have a sign and a mark of their own; an error beside them brings its own into the legend."""
+    warning = finding("FZ202", "head.weight", severity=Severity.WARNING)
+    error = finding("FZ201", "head.bias")
+    mild, grave = (Page(rendered(verified(found))) for found in ([warning], [warning, error]))
+    assert ("⚠" in mild.text, "✗" in mild.text) == (True, False)
+    assert ("⚠" in grave.text, "✗" in grave.text) == (False, True)
+    assert "error: not as it should be" not in mild.text
+    assert "error: not as it should be" in grave.text
+
+
+def test_a_fix_is_code_only_where_it_is_nothing_else():
+    """A fix that parses stands in a code box; prose stays prose, with the code in it marked."""
+    fixes = ("model.eval()", "move `x = f(x)` out of the `no_grad` block")
+    code, prose = (rendered(verified([replace(finding("FZ201"), fix=fix)])) for fix in fixes)
+    assert "<pre>model.eval()</pre>" in code
+    assert "<p>move <code>x = f(x)</code> out of the <code>no_grad</code> block</p>" in prose
+
+
+def test_a_layer_says_which_of_its_tensors_is_wrong():
+    """Where one parameter of several is wrong the layer names it; of its buffers it speaks in the plural."""
+    drift = replace(DRIFT, tensors=("bn.running_mean",))
+    picture = Picture(verified([finding("FZ402", "head.bias"), drift], trained(moved=False)))
+    said = [picture.boxes[picture.of_path[path]].wrong for path in ("head", "bn")]
+    assert said == ["bias should train: in no optimizer", "buffers should stay, but move"]
 
 
 def test_a_finding_without_tensors_marks_those_of_its_evidence_or_message():
@@ -283,3 +325,15 @@ def test_what_is_wrong_is_in_sight():
     places = place(picture.boxes, 0, 8, 500)
     wrong = picture.of_path["encoder.layer.7.output.dense"]
     assert next(one.height for one in places if one.box == wrong) >= LEAST_WRONG
+
+
+def test_space_goes_to_what_is_wrong():
+    """Beside a fault every sound layer stays closed, and few rows make a low picture."""
+    net = bert()
+    report = Report("verify", "x", "s", net.case(spec=True), (finding("FZ201", "encoder.layer.7.output.dense.bias"),))
+    picture = Picture(report)
+    places = place(picture.boxes, 0, 8, 5000)
+    opened = {one.box for one in places if not one.row}
+    assert all(picture.boxes[box].problems for box in opened)
+    assert picture.of_path["encoder.layer.7.output"] in opened
+    assert places[0].height < 5000

@@ -6,7 +6,8 @@ const SPINE = 26;
 /** The part of a log scale from `low` to `high` that a value fills; the smallest still fills a little. */
 function share(value, { low, high }) {
   if (!(value > 0)) return 0;
-  const range = Math.log(high / low) || 1;
+  if (high === low) return 1;
+  const range = Math.log(high / low);
   return 0.12 + 0.88 * Math.min(Math.max(Math.log(value / low) / range, 0), 1);
 }
 
@@ -23,12 +24,18 @@ function gradientBar({ gradient, gradientMax: value, type }) {
   return { value, words: gradient === "zero" ? "0" : measured(value) };
 }
 
-/** The parameters' change; where these stayed and buffers moved, the buffers', drawn hollow. */
-function changeBar({ change, drift }) {
-  const buffers = !change && drift;
-  const value = buffers ? drift : change;
-  if (typeof value === "string") return { value: 0, words: value, kind: "broken" };
-  return { value, words: measured(value), more: buffers ? " buffers" : "", kind: buffers ? "hollow" : "" };
+/** The parameters' change. How far buffers moved is said where they should not have, and has no bar. */
+function changeBar({ change, astray }) {
+  if (!change && astray) return { value: 0, words: measured(astray), more: "buffers " };
+  if (typeof change === "string") return { value: 0, words: change, kind: "broken" };
+  return { value: change, words: measured(change) };
+}
+
+/** Cut the middle out of a name that has no room; its end tells it from others, so more of the end is kept. */
+function fitted(text, most) {
+  if (text.length <= most) return text;
+  const head = Math.max(Math.floor((most - 1) / 3), 1);
+  return `${text.slice(0, head)}…${text.slice(text.length - Math.max(most - 1 - head, 1))}`;
 }
 
 class Icicle {
@@ -55,8 +62,8 @@ class Icicle {
     const { boxes } = this.model;
     const tensors = boxes.filter((box) => box.fact >= 0);
     const kinds = [
-      { head: "gradient", known: (box) => box.gradient !== null, of: gradientBar },
-      { head: "change", known: (box) => box.change !== null || box.drift !== null, of: changeBar },
+      { head: "gradient", said: "largest element", known: (box) => box.gradient !== null, of: gradientBar },
+      { head: "change", said: "largest, parameters", known: (box) => box.change !== null || box.drift !== null, of: changeBar },
     ].filter((kind) => tensors.some(kind.known));
     for (const kind of kinds) kind.scale = scaleOf(tensors.map((box) => kind.of(box).value));
     return kinds;
@@ -68,14 +75,14 @@ class Icicle {
     const width = this.drawing.clientWidth;
     if (!width) return;
     const wide = width >= WIDE;
-    const bar = wide ? 100 : 52;
+    const bar = wide ? 112 : 52;
     const room = width - this.bars.length * bar;
     const asked = this.model.depth === null || this.root ? Infinity : this.model.depth + 1;
-    const forColumns = room - SPINE - (wide ? 130 : 96);
+    const forColumns = room - SPINE - (wide ? 176 : 96);
     const columns = Math.min(Math.max(Math.floor(forColumns / (wide ? 84 : 62)) + 1, 2), asked);
     this.places = place(this.model.boxes, this.root, columns, this.height(wide));
     const used = Math.max(...this.places.map((one) => one.depth)) + 1;
-    this.geometry = { bar, room, column: Math.min(forColumns / Math.max(used - 1, 1), 132), wide };
+    this.geometry = { bar, room, column: Math.min(forColumns / Math.max(used - 1, 1), 106), wide };
     if (!this.places.some((one) => one.box === this.current)) this.current = this.root;
     const height = this.places[0].height;
     this.drawing.style.setProperty("--height", `${height}px`);
@@ -100,11 +107,12 @@ class Icicle {
   boxElement({ box: index, depth, top, height, row }) {
     const box = this.model.boxes[index];
     const siblings = this.model.boxes[box.parent]?.children ?? [index];
-    const label = box.path ? box.label : nameOf(box);
-    const end = label.length > 5 ? label.length - 2 : label.length;
-    const name = element("span", { className: "name" }, [element("span", { text: label.slice(0, end) }), label.slice(end)]);
+    const spine = !row && !depth;
+    const width = (row && !depth ? this.geometry.column : this.left(depth + 1) - this.left(depth)) - 1;
+    const badge = row && this.tailRoom(depth) > 60 && box.problems ? null : this.badgeOf(box, spine);
+    const label = this.labelOf(box, { spine, width, height, badge });
     const made = element("div", {
-      className: ["box", box.state, box.wrong ? (box.rank === 3 ? "wrong error" : "wrong") : "", row || depth ? "" : "spine"].join(" "),
+      className: ["box", box.state, graveness(box), spine ? "spine" : "", badge && height >= 34 && !spine ? "stacked" : ""].join(" "),
       role: "treeitem",
       tabindex: index === this.current ? "0" : "-1",
       "data-box": index,
@@ -112,24 +120,43 @@ class Icicle {
       "aria-level": depth + 1,
       "aria-posinset": siblings.indexOf(index) + 1,
       "aria-setsize": siblings.length,
-    }, [name]);
+    }, [element("span", { className: "name", text: label })]);
     if (box.children.length) made.setAttribute("aria-expanded", String(!row));
-    if (!box.wrong && box.problems) made.append(element("span", { className: "badge", text: row || depth ? `! ${box.problems}` : "!" }));
-    else if (box.rank === 1) made.append(element("span", { className: "badge note", text: "i" }));
+    if (badge) made.append(badge);
     Object.assign(made.style, {
       left: `${this.left(depth)}px`, top: `${top}px`, height: `${height - 1}px`,
-      width: `${(row && !depth ? this.geometry.column : this.left(depth + 1) - this.left(depth)) - 1}px`,
+      width: `${width}px`,
     });
     return made;
+  }
+
+  /** How many tensors in a box are wrong, where it is not drawn as wrong itself; or that there is a note. */
+  badgeOf(box, spine) {
+    if (!box.wrong && box.problems) return element("span", { className: `badge${box.worst === 3 ? " error" : ""}`, text: spine ? "!" : `! ${box.problems}` });
+    return box.rank === 1 && !box.wrong ? element("span", { className: "badge note", text: "i" }) : null;
+  }
+
+  /** Width of what is said beside a row. */
+  tailRoom(depth) {
+    return this.geometry.room - (depth ? this.left(depth + 1) : this.geometry.column);
+  }
+
+  labelOf(box, { spine, width, height, badge }) {
+    const label = box.path ? box.label : nameOf(box);
+    const letter = this.geometry.wide ? 7.3 : 6.5;
+    const beside = badge && height < 34 ? 16 + letter * badge.textContent.length : 0;
+    const taken = box.wrong ? (this.geometry.wide ? 22 : 12) + 2 * letter : (this.geometry.wide ? 10 : 5) + beside;
+    return fitted(label, Math.max(Math.floor((spine ? height - 40 : width - taken) / letter), 3));
   }
 
   rowElements({ box: index, depth, top, height }) {
     const box = this.model.boxes[index];
     const { column, room, bar } = this.geometry;
     const left = depth ? this.left(depth + 1) : column;
-    const known = room - left > 60 ? [box.type, box.size ? brief(box.size) : ""] : [];
-    const words = (room - left > 60 && box.wrong) || known.filter(Boolean).join(" · ");
-    const tail = element("div", { className: `tail${box.wrong ? " wrong" : ""}`, "data-box": index }, [element("span", { text: words })]);
+    const badge = box.problems ? this.badgeOf(box, false) : null;
+    const number = box.size ? `${box.type ? "\u00a0· " : ""}${brief(box.size)}` : "";
+    const said = box.wrong ? [element("span", { text: box.wrong })] : [element("span", { text: box.type }), element("b", { text: number })];
+    const tail = element("div", { className: `tail ${graveness(box)}`, "data-box": index }, this.tailRoom(depth) > 60 ? [badge ?? "", ...said] : []);
     Object.assign(tail.style, { left: `${left}px`, top: `${top}px`, height: `${height - 1}px`, width: `${Math.max(room - left - 1, 0)}px` });
     const bars = this.bars.map((kind, n) => {
       const made = this.barElement(kind, box);
@@ -143,15 +170,17 @@ class Icicle {
   barElement({ of, scale }, box) {
     const { value, words, more = "", kind = "" } = of(box);
     const fill = element("i", { className: kind });
-    fill.style.width = `${100 * (kind === "broken" ? 1 : share(value, scale))}%`;
-    return element("div", { className: "value" }, [fill, element("span", { text: words + (this.geometry.wide ? more : "") })]);
+    const filled = kind === "broken" ? 1 : share(value, scale);
+    fill.style.width = `${(this.geometry.bar - 60) * filled}px`;
+    const said = element("span", { text: (this.geometry.wide ? more : "") + words });
+    return element("div", { className: `value${more ? " words" : ""}` }, this.geometry.wide && filled ? [fill, said] : [said]);
   }
 
   drawHeads() {
     const { room, bar, wide } = this.geometry;
     const heads = this.bars.map((kind, n) => {
       const head = element("span", { text: kind.head });
-      if (wide) head.append(element("small", { text: "largest element" }));
+      if (wide) head.append(element("small", { text: kind.said }));
       Object.assign(head.style, { left: `${room + n * bar}px`, width: `${bar - 6}px` });
       return head;
     });

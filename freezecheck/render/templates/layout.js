@@ -1,7 +1,9 @@
 // Where the boxes lie. The same as `_picture_layout.py`, for the part of the model that is shown.
 
-const LEAST = 14;
-const LEAST_WRONG = 24;
+const LEAST = 17;
+const LEAST_WRONG = 30;
+const LEAST_SPARE = 0.12;
+const MOST_MEAN = 48;
 
 function urgency(boxes, index) {
   const box = boxes[index];
@@ -26,10 +28,12 @@ function openBoxes(boxes, root, columns, mostRows) {
     }
     const { depth } = waiting.get(index);
     waiting.delete(index);
-    const { children, wrong, size } = boxes[index];
+    const { children, wrong, problems, size } = boxes[index];
     const more = rows - 1 + children.length;
     const small = 2 * size < boxes[root].size;
-    const dull = wrong || children.length === 1 || (more > mostRows && small);
+    const most = problems ? 2 * mostRows : mostRows;
+    const sound = boxes[root].problems > 0 && !problems;
+    const dull = wrong || sound || children.length === 1 || (more > most && small);
     if (!children.length || depth + 1 >= columns || (dull && index !== root)) continue;
     opened.add(index);
     rows = more;
@@ -58,7 +62,9 @@ function measure(boxes, places, height) {
   const least = (one) => (boxes[one.box].wrong ? LEAST_WRONG : LEAST);
   const rows = places.filter((one) => one.row);
   const whole = rows.reduce((sum, one) => sum + boxes[one.box].size, 0) || 1;
-  const spare = Math.max(height - rows.reduce((sum, one) => sum + least(one), 0), 0);
+  const used = Math.min(height, MOST_MEAN * rows.length);
+  const needed = rows.reduce((sum, one) => sum + least(one), 0);
+  const spare = Math.max(used - needed, needed * LEAST_SPARE);
   let top = 0;
   for (const one of places) {
     one.top = top;

@@ -6,31 +6,45 @@ const PRINTED = 400;
 
 const inOrder = new Intl.Collator("en", { numeric: true }).compare;
 
+const isBuffer = (tensor) => tensor.kind === "buffer";
+const group = (tensor) => tensor.optimizer ?? (isBuffer(tensor) ? null : "none");
+
 const COLUMNS = [
   { key: "name", head: "tensor" },
-  { key: "codes", head: "findings", show: (tensor) => tensor.codes.join(" ") },
+  { key: "codes", head: "findings", of: (tensor) => tensor.codes.join(" ") || null },
   { key: "expected", head: "expected" },
-  { key: "actual", head: "actual", show: (tensor) => ({ trainable: "trains", none: "" })[tensor.actual] ?? tensor.actual },
-  { key: "requiresGrad", head: "requires_grad", show: (tensor) => (tensor.kind === "buffer" ? "" : tensor.requiresGrad) },
-  { key: "kind", head: "kind" },
-  { key: "shape", head: "shape" },
-  { key: "dtype", head: "dtype" },
-  { key: "numel", head: "elements", number: true, show: (tensor) => whole(tensor.numel) },
-  { key: "gradient", head: "gradient" },
-  { key: "gradientMax", head: "largest gradient", number: true },
-  { key: "change", head: "largest change", number: true },
-  { key: "optimizer", head: "optimizer" },
+  { key: "actual", head: "actual", of: ({ actual }) => ({ trainable: "trains", none: null })[actual] ?? (actual === "none" ? null : actual) },
+  { key: "requiresGrad", head: "requires_grad", of: (tensor) => (isBuffer(tensor) ? null : tensor.requiresGrad) },
+  { key: "gradient", head: "gradient", title: "Its largest element", number: true, of: gradientNumber, show: (tensor) => gradientBar(tensor).words },
+  { key: "change", head: "change", title: "Largest change of an element", number: true },
+  { key: "optimizer", head: "optimizer", of: group, known: (tensor) => tensor.optimizer !== null },
   { key: "lr", head: "lr", number: true },
   { key: "weightDecay", head: "weight decay", number: true },
+  { key: "shape", head: "shape", of: (tensor) => tensor.shape || "scalar" },
+  { key: "dtype", head: "dtype" },
+  { key: "numel", head: "elements", number: true, show: (tensor) => whole(tensor.numel) },
+  { key: "kind", head: "kind" },
 ];
 
-const shownIn = (column, tensor) =>
-  column.show ? column.show(tensor) : column.number ? measured(tensor[column.key]) : tensor[column.key] ?? "";
+/** No gradient stands below one of zero; where none can be, nothing is known. */
+function gradientNumber({ gradient, gradientMax }) {
+  if (gradient === null || gradient === "none") return gradient && -1;
+  return gradient === "nonfinite" ? "NaN" : gradientMax ?? 0;
+}
+
+const valueOf = (column, tensor) => (column.of ? column.of(tensor) : tensor[column.key]);
+
+function shownIn(column, tensor) {
+  const value = valueOf(column, tensor);
+  if (value === null) return "–";
+  if (column.show) return column.show(tensor);
+  return column.number ? measured(value) : value;
+}
 
 /** Numbers by size, names and the rest as words; what is not known comes last. */
 function compared(column, one, other) {
-  const [a, b] = [one, other].map((tensor) => (column.number ? tensor[column.key] : shownIn(column, tensor)));
-  const [lacks, alsoLacks] = [a, b].map((value) => value === null || value === "");
+  const [a, b] = [one, other].map((tensor) => valueOf(column, tensor));
+  const [lacks, alsoLacks] = [a, b].map((value) => value === null);
   if (lacks || alsoLacks) return { unknown: Number(lacks) - Number(alsoLacks) };
   const [x, y] = [a, b].map((value) => (column.number && typeof value === "string" ? Infinity : value));
   return { order: column.number ? x - y || 0 : inOrder(x, y) };
@@ -39,7 +53,9 @@ function compared(column, one, other) {
 class Table {
   constructor(section, model, choice, icicle) {
     Object.assign(this, { section, model, choice, icicle });
-    this.columns = COLUMNS.filter((column) => model.tensors.some((tensor) => shownIn(column, tensor) !== ""));
+    this.columns = COLUMNS.filter(({ known, ...column }) => model.tensors.some(known ?? ((tensor) => valueOf(column, tensor) !== null)));
+    const rank = (tensor) => (tensor.codes.length ? model.boxes[tensor.box].rank : 0);
+    this.gravest = [...model.tensors].sort((one, other) => rank(other) - rank(one));
     this.sorted = null;
     this.words = model.tensors.map((tensor) =>
       [...this.columns.map((column) => shownIn(column, tensor)), ...tensor.aliases].join(" ").toLowerCase());
@@ -58,7 +74,7 @@ class Table {
   }
 
   headOf(column) {
-    const button = element("button", { type: "button", text: column.head });
+    const button = element("button", { type: "button", text: column.head, title: column.title ?? "" });
     button.addEventListener("click", () => this.sort(column));
     return element("th", { scope: "col", "aria-sort": "none", className: column.number ? "number" : column.key }, [button]);
   }
@@ -76,7 +92,7 @@ class Table {
     const finding = this.choice.finding === null ? null : new Set(findings[this.choice.finding].boxes.map((box) => boxes[box].fact));
     const box = this.choice.box === null ? null : boxes[this.choice.box];
     const inside = box && new Set(boxes.slice(box.index, box.end).map((one) => one.fact));
-    this.rows = tensors.filter((tensor) =>
+    this.rows = this.gravest.filter((tensor) =>
       (!finding || !finding.size || finding.has(tensor.index)) && (!inside || inside.has(tensor.index))
       && asked.every((word) => this.words[tensor.index].includes(word)));
     if (this.sorted) {
@@ -113,7 +129,6 @@ class Table {
   }
 
   rowOf(tensor, at) {
-    const wrong = this.model.boxes[tensor.box].wrong;
     const cells = this.columns.map((column) => {
       const text = shownIn(column, tensor);
       const state = column.key === "actual" || column.key === "expected" ? ` state ${tensor[column.key]}` : "";
@@ -121,7 +136,7 @@ class Table {
       const also = tensor.aliases.length ? ` (also ${tensor.aliases.join(", ")})` : "";
       return element("th", { scope: "row", className: "name", title: text + also }, [this.nameButton(text)]);
     });
-    return element("tr", { className: wrong ? "wrong" : "", "aria-rowindex": at + 2, "data-box": tensor.box }, cells);
+    return element("tr", { className: graveness(this.model.boxes[tensor.box]), "aria-rowindex": at + 2, "data-box": tensor.box }, cells);
   }
 
   /** Where a name does not fit, its beginning is cut: its end tells it from the others. */

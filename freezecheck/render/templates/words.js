@@ -33,6 +33,11 @@ function brief(number) {
   return String(number);
 }
 
+/** A box's class by how grave what is wrong with it is. */
+function graveness(box) {
+  return box.wrong ? (box.rank === 3 ? "wrong error" : "wrong") : "";
+}
+
 function nameOf(box) {
   return box.path || box.type || "model";
 }
@@ -61,6 +66,7 @@ function facts(model, box) {
     ["expected", EXPECTED[box.expected] + source],
     ["actual", buffer ? moved : STATES[box.state]],
     ["wrong", box.wrong],
+    ["inside", !box.wrong && box.problems ? `${count(box.problems, "tensor")} not as expected` : ""],
     ["parameters", buffer ? "" : box.size === box.trained ? whole(box.size) : `${whole(box.size)}, ${whole(box.trained)} of them train`],
     ["shape", tensor ? `${tensor.shape || "scalar"} ${tensor.dtype}` : ""],
     ["tied to", tensor?.aliases.join(", ")],
