@@ -14,7 +14,7 @@ from ._picture_data import page_data
 from ._picture_page import filled, headline, location_text, page, sign
 from ._renderer import EVERY_COMMAND, Renderer, Style
 from ._words import count, listed, skipped_lines, trainable_line
-from .markdown import _is_code as is_code
+from .markdown import is_code
 
 if TYPE_CHECKING:
     from markupsafe import Markup

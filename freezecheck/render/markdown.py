@@ -65,11 +65,11 @@ def _finding(finding: Finding, style: Style) -> str:
         if place.text:
             lines.append(fenced(place.text, "python" if place.file.endswith(".py") else "toml"))
     if finding.fix:
-        lines.append(f"fix:\n{fenced(finding.fix)}" if _is_code(finding.fix) else f"fix: {escaped(finding.fix)}")
+        lines.append(f"fix:\n{fenced(finding.fix)}" if is_code(finding.fix) else f"fix: {escaped(finding.fix)}")
     return "\n\n".join(lines)
 
 
-def _is_code(fix: str) -> bool:
+def is_code(fix: str) -> bool:
     """Whether a fix is nothing but lines of Python or of a spec; most are prose around some."""
     for parse in (ast.parse, tomllib.loads):
         try:
