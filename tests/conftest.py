@@ -25,7 +25,7 @@ def forget_the_users_modules():
     yield
     sys.path[:] = path
     for name in set(sys.modules) - known:
-        ours = name.partition(".")[0] in ("freezecheck", "tests")  # of a checkout that lies in a temporary folder itself
+        ours = name.partition(".")[0] in ("freezecheck", "tests")  # even of a checkout that lies there
         if not ours and str(getattr(sys.modules[name], "__file__", None)).startswith(TEMPORARY):
             del sys.modules[name]
 

@@ -56,7 +56,10 @@ def run(
     from ..records import Severity
 
     with heavy_imports():
+        from ..discover import rules
         from ..watching.script import Script
+
+        rules()  # read now, and not in the midst of a watched step
 
     chosen = Options(**given)
     plan = Script(

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd import grad_mode
 
 from .change import fingerprint, max_abs_change, same_part
-from .raw import memory_order, parts
+from .raw import is_plain, memory_order, parts
 
 SMALL = 4096
 """Bytes up to which a copy costs no more than a fingerprint."""
@@ -121,6 +121,8 @@ def _compare(before: Sequence[Tensor], after: Sequence[Tensor]) -> tuple[bool, f
 
 def same_place(a: Tensor, b: Tensor) -> bool:
     """Return whether two tensors cover the same memory in the same way."""
+    if is_plain(a) and is_plain(b):
+        return a.is_set_to(b)
     one, other = parts(a), parts(b)
     return len(one) == len(other) and all(map(Tensor.is_set_to, one, other))
 

@@ -35,6 +35,11 @@ def parts(tensor: Tensor) -> list[Tensor]:
         return _parts(tensor.detach())
 
 
+def is_plain(tensor: Tensor) -> bool:
+    """Return whether it is an ordinary tensor in memory: no subclass, strided, neither quantised nor meta."""
+    return type(tensor) in _PLAIN and tensor.layout is torch.strided and not tensor.is_quantized and not tensor.is_meta
+
+
 _PLAIN = (torch.nn.Parameter, Tensor)
 
 

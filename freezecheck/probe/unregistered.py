@@ -20,6 +20,7 @@ _MOST_DEPTH = 5
 _MOST_ITEMS = 1000
 """Longer containers hold data, not layers."""
 _OWN = frozenset({"_parameters", "_buffers", "_modules"})
+_PLAIN = frozenset({bool, int, float, str, type(None)})
 
 
 def unregistered(
@@ -91,7 +92,7 @@ def _attributes(modules: Mapping[str, nn.Module]) -> Iterator[tuple[str, str, An
     """Yield (name, container as the records call it, value) for every attribute that torch does not look into."""
     for path, module in modules.items():
         for attribute, value in list(vars(module).items()):
-            if attribute not in _OWN:
+            if attribute not in _OWN and not _holds_nothing(value):
                 name = f"{path}.{attribute}" if path else attribute
                 yield name, f"{type(module).__name__}.{attribute}, {_kind(value)}", value
 
@@ -153,6 +154,11 @@ def _content(cell: Any) -> Any:
         return cell.cell_contents
     except ValueError:  # the variable has no value yet
         return None
+
+
+def _holds_nothing(value: Any) -> bool:
+    """Whether it is a plain value or an empty container, as nearly all attributes of torch's own layers are."""
+    return type(value) in _PLAIN or (isinstance(value, (dict, list, tuple, set)) and not value)
 
 
 def _kind(value: Any) -> str:
