@@ -314,7 +314,8 @@ class TestOfASession:
             sessions[first].close()
             train(model, sgd(model), 7)
         assert hooks() == before
-        assert torch._dynamo.eval_frame._stance.stance == "default"
+        stance = getattr(torch._dynamo.eval_frame, "_stance", None)  # torch 2.4 has none yet
+        assert stance is None or stance.stance == "default"
         assert sessions[1 - first].total == 6 - first
 
     def test_a_watch_that_its_own_violation_ends_leaves_nothing(self, model):
