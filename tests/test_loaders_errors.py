@@ -173,6 +173,14 @@ class TestCannotLoad:
         assert error_of("a.py:LR").message == "a.py:LR is a float, no model"
 
 
+def test_what_makes_an_optimizer_is_not_offered_as_a_model():
+    """The hint names a function that may make a model, and no other."""
+    write("a.py", "def build_optimizer(model): ...\ndef make_encoder(depth): ...\n")
+    assert "a.py:make_encoder" in error_of("a.py").hint
+    write("b.py", "def build_optimizer(model): ...\n")
+    assert "b.py:NAME" in error_of("b.py").hint
+
+
 TRAINS = (
     "model = Net()\nopt = torch.optim.SGD(model.parameters(), lr=0.1)\n"
     "for _ in range({steps}):\n    model(torch.randn(2, 4)).sum().backward()\n    opt.step()\n"

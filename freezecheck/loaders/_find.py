@@ -122,6 +122,10 @@ def _several(module: ModuleType, source: str, names: list[str], what: str) -> Ta
     )
 
 
+_OTHER_THINGS = ("optim", "schedul", "loss", "loader", "dataset", "inputs", "batch")
+"""What the functions beside a model make."""
+
+
 def _none(module: ModuleType, source: str, refused: Mapping[str, str]) -> TargetError:
     if refused:
         lines = lines_of(module)
@@ -138,4 +142,5 @@ def _none(module: ModuleType, source: str, refused: Mapping[str, str]) -> Target
 
 
 def _looks_like_factory(name: str) -> bool:
-    return name.lower().startswith(("build", "create", "make", "get_model", "get_net", "load_model"))
+    makes = name.lower().startswith(("build", "create", "make", "get_model", "get_net", "load_model"))
+    return makes and not any(other in name.lower() for other in _OTHER_THINGS)
