@@ -20,6 +20,7 @@ def still(case: Case) -> list[Facts]:
         and fact.gradient is Gradient.NONZERO
         and fact.moved is False
         and not _noise(case, fact)
+        and not _vanishing(case, fact)
         and not _waking(fact)
     ]
 
@@ -52,6 +53,16 @@ def _noise(case: Case, fact: Facts) -> bool:
         beside = list(case.trainable)  # of a norm nothing else is left to compare with
     around = max((f.gradient_max or 0.0 for f in beside), default=0.0)
     return fact.gradient_max < _NOISE * _EXACT.get(fact.tensor.dtype, 0.0) * around
+
+
+def _vanishing(case: Case, fact: Facts) -> bool:
+    """Whether its gradient is nothing beside its own layer's others.
+
+    What comes in is next to zero then, as random weights in eval mode may leave it. Neither the dtype nor the learning
+    rate is the cause.
+    """
+    around = max((f.gradient_max or 0.0 for f in _beside(case, fact)), default=0.0)
+    return fact.gradient_max is not None and fact.gradient_max < _EXACT.get(fact.tensor.dtype, 0.0) * around
 
 
 def _per_channel(shape: tuple[int, ...]) -> bool:

@@ -237,6 +237,13 @@ class TestUpdateBelowResolution:
         small = trained("body.weight", **coarse, **STILL)
         assert hit("FZ303", table(small, trained("head.weight", shape=(2, 8)))).tensors == ("body.weight",)
 
+    def test_a_gradient_that_vanishes_beside_its_own_bias_is_silent(self):
+        """Next to nothing comes in, which is no matter of the dtype; beside a bias with as little it is told."""
+        weight = trained("head.weight", shape=(9, 8), gradient_max=1e-14, update=Update(1e-15, 7e-15), **STILL)
+        assert hits("FZ303", table(weight, trained("head.bias", shape=(9,), gradient_max=1.0))) == []
+        small = trained("head.bias", shape=(9,), gradient_max=1e-13)
+        assert hit("FZ303", table(weight, small)).tensors == ("head.weight",)
+
     def test_a_gradient_that_was_zero_at_first_is_still_waking(self):
         """One of LoRA's factors gets next to nothing at first; a learning rate too small for float32 never moves it."""
         fine = {"shape": (8, 8), "gradient_max": 1e-9, "update": Update(1e-10, 1e-7), "woken": True}
