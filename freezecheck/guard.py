@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+import threading
 from contextlib import contextmanager, redirect_stdout, suppress
 from typing import TYPE_CHECKING, TextIO
 
@@ -12,7 +13,7 @@ from .errors import FreezecheckError
 from .places import frames_of, raised_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _STDOUT, _STDERR = 1, 2  # the process's file descriptors
 _LONGEST_WORDS = 2000
@@ -28,7 +29,7 @@ def users_code(doing: str, error: type[FreezecheckError], *, hint: str = "") -> 
     freezecheck's own passes unchanged.
     """
     try:
-        with printing_to_stderr(), _exits_seen():
+        with printing_to_stderr(), exits_seen():
             yield
     except (FreezecheckError, GeneratorExit):
         raise
@@ -39,14 +40,17 @@ def users_code(doing: str, error: type[FreezecheckError], *, hint: str = "") -> 
 
 
 @contextmanager
-def _exits_seen() -> Iterator[None]:
-    """Turn `os._exit` of this process into SystemExit: it would end the check without a word, and with success."""
-    leave, process = os._exit, os.getpid()
+def exits_seen(error: Callable[[int], BaseException] = SystemExit, *, everywhere: bool = True) -> Iterator[None]:
+    """Turn `os._exit` of this process into an exception: it would end the check without a word, and with success.
+
+    In another thread than this one only if `everywhere`.
+    """
+    leave, process, thread = os._exit, os.getpid(), threading.get_ident()
 
     def seen(status: int) -> None:
-        if os.getpid() != process:
+        if os.getpid() != process or not (everywhere or threading.get_ident() == thread):
             leave(status)
-        raise SystemExit(status)
+        raise error(status)
 
     os._exit = seen  # type: ignore[assignment]  # put back below
     try:

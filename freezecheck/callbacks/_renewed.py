@@ -9,7 +9,6 @@ from ..spec import Spec
 from ..watching.context import OnViolation, Watch
 from ..watching.session import Session
 from ..watching.stages import Stages
-from ..watching.watched import Watched
 
 if TYPE_CHECKING:
     from torch import nn
@@ -47,11 +46,13 @@ class Renewed:
         """Begin anew if another set of parameters trains than when the watch saw its first step."""
         if self._watch is not None and not self._watch.stepped:
             self._trained = _trained(model)  # all that came before was set-up
+            if self._stages.advance(model):
+                self.begin(model)
             return
         if _trained(model) == self._trained:
             return
         self.end()
-        self._stages.advance([Watched("model", model, model, None)])
+        self._stages.advance(model)
         self.begin(model)
 
     def end(self) -> None:

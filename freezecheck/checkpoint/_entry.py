@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ..records import Stored
 
 if TYPE_CHECKING:
     import torch
+
+T = TypeVar("T")
 
 Read = Callable[[int, memoryview], None]
 """Fill the view with the tensor's bytes from an offset on."""
@@ -56,3 +58,16 @@ class Entry:
         self.read(0, memoryview(room))
         raw = torch.frombuffer(room, dtype=torch.uint8)
         return raw.view(getattr(torch, self.stored.dtype)).view(self.stored.shape)
+
+
+def tied_entries(
+    tensors: Mapping[str, T], identity: Callable[[str, T], Hashable], make: Callable[[tuple[str, ...], T], Entry]
+) -> dict[str, Entry]:
+    """Return an entry for every tensor by its name; those of one `identity` are one entry with all their names."""
+    tied: dict[Hashable, list[str]] = {}
+    for name, tensor in tensors.items():
+        tied.setdefault(identity(name, tensor), []).append(name)
+    found: dict[str, Entry] = {}
+    for names in tied.values():
+        found |= dict.fromkeys(names, make(tuple(names), tensors[names[0]]))
+    return {name: found[name] for name in tensors}

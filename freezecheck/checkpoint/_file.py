@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from ..errors import UsageError
@@ -29,6 +30,10 @@ class File:
     def size(self) -> int:
         """Bytes it had when it was opened."""
         return self._state[0]
+
+    def reader(self, start: int) -> Callable[[int, memoryview], None]:
+        """Return a `read` that counts from a place in the file on."""
+        return lambda offset, into: self.read(start + offset, into)
 
     def read(self, offset: int, into: memoryview) -> None:
         """Fill the view with what stands at an offset."""

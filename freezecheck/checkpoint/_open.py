@@ -62,6 +62,9 @@ def _open_file(
         optimizers = (*saved_optimizers(tree, _shape), *optimizers)
         found, notes = entries(chosen.tensors), (*notes, *_said_of(chosen, said))
         return checkpoint(said, found, [file], notes, optimizers, ordered=True)
+    except RecursionError:
+        file.close()
+        raise UsageError(f"{said} holds a dict that contains itself", hint="Save its tensors alone.") from None
     except BaseException:
         file.close()
         raise

@@ -20,9 +20,9 @@ from math import prod
 from typing import Any
 
 from ..records import Stored
-from ._entry import Entry, Read
+from ._entry import Entry, tied_entries
 from ._file import File, Slice
-from ._zip import data_offsets
+from ._zip import data_offsets, root_of
 
 _OPCODES = frozenset(
     """
@@ -35,7 +35,7 @@ _OPCODES = frozenset(
     """.split()  # noqa: SIM905  # as a list literal it would be a page
 )
 _MEMO = frozenset({"BINPUT", "LONG_BINPUT"})
-_STORAGES = {
+_DTYPES = {
     "DoubleStorage": ("float64", 8),
     "FloatStorage": ("float32", 4),
     "HalfStorage": ("float16", 2),
@@ -90,10 +90,11 @@ def load_plain(file: File) -> Any:
     """Return what the file holds, with a `PlainTensor` for each tensor. Raises NotPlain."""
     try:
         with zipfile.ZipFile(io.BufferedReader(Slice(file))) as archive:
-            names = {name.partition("/")[2]: name for name in archive.namelist()}
-            if "constants.pkl" in names or ("byteorder" in names and archive.read(names["byteorder"]) != b"little"):
+            root, names = root_of(archive), set(archive.namelist())
+            order = f"{root}/byteorder"
+            if f"{root}/constants.pkl" in names or (order in names and archive.read(order) != b"little"):
                 raise NotPlain
-            record = archive.getinfo(names["data.pkl"])
+            record = archive.getinfo(f"{root}/data.pkl")
             if record.compress_type != zipfile.ZIP_STORED:
                 raise NotPlain  # torch never compresses it, and what it unpacks to could be of any size
             text = archive.read(record)
@@ -107,20 +108,11 @@ def load_plain(file: File) -> Any:
 
 def plain_entries(tensors: Mapping[str, PlainTensor], file: File) -> dict[str, Entry]:
     """Return an entry for every tensor by its name; one that is stored once under several names is one."""
-    tied: dict[object, list[str]] = {}
-    for name, tensor in tensors.items():
-        tied.setdefault(tensor if tensor.nbytes else name, []).append(name)
-    found: dict[str, Entry] = {}
-    for names in tied.values():
-        tensor = tensors[names[0]]
-        stored = Stored(tensor.shape, tensor.dtype)
-        entry = Entry(tuple(names), stored, tensor.nbytes, _from_file(file, tensor.start))
-        found.update(dict.fromkeys(names, entry))
-    return {name: found[name] for name in tensors}
 
+    def made(names: tuple[str, ...], tensor: PlainTensor) -> Entry:
+        return Entry(names, Stored(tensor.shape, tensor.dtype), tensor.nbytes, file.reader(tensor.start))
 
-def _from_file(file: File, start: int) -> Read:
-    return lambda offset, into: file.read(start + offset, into)
+    return tied_entries(tensors, lambda name, tensor: tensor if tensor.nbytes else name, made)
 
 
 def _look_through(text: bytes) -> None:
@@ -128,6 +120,14 @@ def _look_through(text: bytes) -> None:
     for opcode, argument, _ in pickletools.genops(text):
         if opcode.name not in _OPCODES or (opcode.name in _MEMO and int(argument or 0) > len(text)):
             raise NotPlain
+
+
+@dataclass(frozen=True)
+class _Kind(_Fixed):
+    """Stands in for one of torch's classes of storages. A pickle cannot make one of its own."""
+
+    dtype: str
+    itemsize: int
 
 
 @dataclass(frozen=True)
@@ -151,18 +151,18 @@ class _Unpickler(pickle.Unpickler):
         """Return what stands in for a name of the pickle; there are four kinds."""
         if (module, name) == ("collections", "OrderedDict"):
             return _Dict
-        if module == "torch" and name in _STORAGES:
-            return _STORAGES[name]
+        if module == "torch" and name in _DTYPES:
+            return _Kind(*_DTYPES[name])
         if (module, name) in (("torch._utils", "_rebuild_tensor_v2"), ("torch._utils", "_rebuild_parameter")):
             return _Rebuild(name)
         raise NotPlain
 
     def persistent_load(self, pid: Any) -> _Storage:
         """Return the record that ("storage", its type, its name, a device, the number of elements) stands for."""
-        kind, (dtype, itemsize), name, *_ = pid
-        if kind != "storage":
+        what, kind, name, *_ = pid
+        if what != "storage" or not isinstance(kind, _Kind):
             raise NotPlain
-        return _Storage(*self._records[name], dtype, itemsize)
+        return _Storage(*self._records[name], kind.dtype, kind.itemsize)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import torch
 
 from ..errors import UsageError
 from ..records import Stored
-from ._entry import Entry, Read
+from ._entry import Entry, Read, tied_entries
 from ._file import File, Slice
 from ._zip import data_offsets, is_zip
 
@@ -83,14 +83,7 @@ def entries(tensors: Mapping[str, torch.Tensor], file: File | None = None) -> di
     in memory.
     """
     at = _places(tensors.values(), file) if file is not None else {}
-    tied: dict[tuple[object, ...], list[str]] = {}
-    for name, tensor in tensors.items():
-        tied.setdefault(_identity(name, tensor), []).append(name)
-    found: dict[str, Entry] = {}
-    for names in tied.values():
-        entry = _entry(tuple(names), tensors[names[0]], file, at)
-        found.update(dict.fromkeys(names, entry))
-    return {name: found[name] for name in tensors}
+    return tied_entries(tensors, _identity, lambda names, tensor: _entry(names, tensor, file, at))
 
 
 def dtype_name(dtype: torch.dtype) -> str:
@@ -164,14 +157,8 @@ def _entry(names: tuple[str, ...], tensor: torch.Tensor, file: File | None, at: 
     nbytes = tensor.numel() * tensor.element_size()
     start = at.get(tensor.untyped_storage().data_ptr())
     if file is not None and start is not None and tensor.is_contiguous():
-        return Entry(
-            names, stored, nbytes, _from_file(file, start + int(tensor.storage_offset()) * tensor.element_size())
-        )
+        return Entry(names, stored, nbytes, file.reader(start + int(tensor.storage_offset()) * tensor.element_size()))
     return Entry(names, stored, nbytes, _from_memory(tensor))
-
-
-def _from_file(file: File, start: int) -> Read:
-    return lambda offset, into: file.read(start + offset, into)
 
 
 def _from_memory(tensor: torch.Tensor) -> Read:

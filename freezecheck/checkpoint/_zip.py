@@ -16,16 +16,25 @@ def is_zip(file: File) -> bool:
     return file.head(4) == b"PK\x03\x04"
 
 
+def root_of(records: zipfile.ZipFile) -> str | None:
+    """Return the folder that holds the pickle and the data; None where two readers could mean different ones."""
+    names = [record.filename for record in records.infolist()]
+    pickles = [name for name in names if name.rpartition("/")[2] == "data.pkl"]
+    return pickles[0].rpartition("/")[0] if len(pickles) == 1 and len(set(names)) == len(names) else None
+
+
 def data_offsets(archive: IO[bytes]) -> dict[str, tuple[int, int]]:
     """Return, by the record's name, where its bytes begin and how many they are, for every stored tensor (`…/data/0`).
 
-    Raises zipfile.BadZipFile when it is no archive. Compressed records are left out.
+    Raises zipfile.BadZipFile when it is no archive. Compressed records are left out; of an archive without one root
+    nothing is returned.
     """
     found = {}
     with zipfile.ZipFile(archive) as records:
-        for record in records.infolist():
+        root = root_of(records)
+        for record in records.infolist() if root is not None else ():
             folder, _, key = record.filename.rpartition("/")
-            if folder.rpartition("/")[2] == "data" and record.compress_type == zipfile.ZIP_STORED:
+            if folder == f"{root}/data" and record.compress_type == zipfile.ZIP_STORED:
                 archive.seek(record.header_offset + 26)
                 lengths = archive.read(4)
                 name, extra = (int.from_bytes(lengths[n : n + 2], "little") for n in (0, 2))

@@ -6,7 +6,9 @@ import random
 import sys
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable
+from dataclasses import is_dataclass
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 import torch
@@ -95,6 +97,10 @@ class ClassOf:
             self._object.__class__ = self._class
 
 
+def _plainly(box: list[Any] | tuple[Any, ...]) -> Iterable[Any]:
+    return list.__iter__(box) if isinstance(box, list) else tuple.__iter__(box)
+
+
 class Belongings:
     """All that can be reached from the objects shown to it, through modules, optimizers and builtin containers.
 
@@ -124,6 +130,10 @@ class Belongings:
             self.records.append(Switch(path, thing.get_state, thing.set_state))
         elif isinstance(thing, random.Random):
             self.records.append(Switch(path, thing.getstate, thing.setstate))
+        elif isinstance(thing, SimpleNamespace) or (is_dataclass(thing) and not isinstance(thing, type)):
+            self.walk(path, getattr(thing, "__dict__", None))
+        elif isinstance(thing, (list, tuple, dict)):
+            self._subclass(path, thing)
 
     def _new(self, thing: object) -> bool:
         """Say whether it is met for the first time; the records keep it alive, so that its id stays its own."""
@@ -146,6 +156,13 @@ class Belongings:
             kind = type(value)
             if kind in _CONTAINERS or kind not in _PLAIN:
                 self.walk(f"{path}[{key!r}]" if not isinstance(key, Tensor) else f"{path}[...]", value, state)
+
+    def _subclass(self, path: str, box: Any) -> None:
+        """Walk a container of somebody's own class, whose methods may do anything, past them."""
+        if self._new(box):
+            for key, value in dict.items(box) if isinstance(box, dict) else enumerate(_plainly(box)):
+                if type(value) not in _PLAIN:
+                    self.walk(f"{path}[{key!r}]", value)
 
     def _module(self, path: str, module: nn.Module) -> None:
         if not self._new(module):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import dis
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from types import CodeType
 from typing import Any, Literal
 
 import torch
@@ -166,9 +168,9 @@ def largest_in(tensor: torch.Tensor) -> float:
 
 def grown_from(before: torch.Tensor, now: torch.Tensor) -> bool:
     """Whether `now` is larger than `before` and begins with it, as a cache of positions that a longer input needs."""
-    if now.dim() != before.dim() or now.dtype != before.dtype or now.shape == before.shape:
+    if (now.dim(), now.dtype, now.device) != (before.dim(), before.dtype, before.device):
         return False
-    if any(map(int.__lt__, now.shape, before.shape)):
+    if now.shape == before.shape or any(map(int.__lt__, now.shape, before.shape)):
         return False
     return torch.equal(now[tuple(map(slice, before.shape))], before)
 
@@ -228,7 +230,8 @@ def _strays(modules: dict[str, nn.Module], live: dict[int, torch.Tensor], names:
     for path, module in modules.items():
         for attribute, value in list(vars(module).items()):
             likely = attribute == "requires_grad" or _looks_like_the_flag(attribute, value)
-            if likely or (attribute == "trainable" and value is False and not _its_own(module, attribute)):
+            keras = attribute == "trainable" and value is False
+            if likely or (keras and not _means_something(modules.values(), module, attribute)):
                 missed = tuple(names[id(p)] for p in module.parameters() if id(p) in names and _missed(p, value))
                 if missed and isinstance(value, (bool, int)):
                     yield StrayFlag(path, "module", attribute, repr(value), missed)
@@ -248,11 +251,32 @@ def _says_so_of_a_tensor(attribute: str, value: Any) -> bool:
     return isinstance(value, bool) and attribute.lower().replace("_", "") in _TURNED
 
 
-def _its_own(module: nn.Module, attribute: str) -> bool:
-    """Whether a module's own class speaks of an attribute; Keras' `trainable` on another one does nothing."""
-    methods = (vars(cls) for cls in type(module).__mro__ if cls is not nn.Module and issubclass(cls, nn.Module))
-    codes = (getattr(inspect.unwrap(method), "__code__", None) for own in methods for method in own.values())
-    return any(attribute in (*code.co_names, *code.co_varnames) for code in codes if code is not None)
+def _means_something(modules: Iterable[nn.Module], module: nn.Module, attribute: str) -> bool:
+    """Whether a module's own class has or names an attribute, or a class of the model reads it off another's module.
+
+    Keras' `trainable` does nothing where neither is so.
+    """
+    if any(attribute in vars(cls) or attribute in _names(cls) for cls in _classes([module])):
+        return True
+    return any(attribute in _read(cls) for cls in _classes(modules))
+
+
+def _classes(modules: Iterable[nn.Module]) -> set[type]:
+    return {cls for module in modules for cls in type(module).__mro__} - {nn.Module, object}
+
+
+def _codes(cls: type) -> Iterator[CodeType]:
+    codes = (getattr(inspect.unwrap(method), "__code__", None) for method in vars(cls).values())
+    yield from (code for code in codes if isinstance(code, CodeType))
+
+
+def _names(cls: type) -> set[str]:
+    return {name for code in _codes(cls) for name in (*code.co_names, *code.co_varnames)}
+
+
+def _read(cls: type) -> set[str]:
+    steps = (step for code in _codes(cls) for step in dis.get_instructions(code))
+    return {str(step.argval) for step in steps if step.opname == "LOAD_ATTR"}
 
 
 def _missed(tensor: torch.Tensor, value: Any) -> bool:

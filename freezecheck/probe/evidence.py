@@ -13,7 +13,6 @@ from .describe import strength_of
 from .trace import Trace
 from .unregistered import unregistered
 
-_STRENGTH = (Gradient.NONE, Gradient.ZERO, Gradient.NONZERO, Gradient.NONFINITE)
 _ASLEEP = (Gradient.NONE, Gradient.ZERO)
 
 
@@ -64,7 +63,7 @@ class Evidence:
         before = self.gradients.get(name, Gradient.NONE)
         if before is Gradient.NONE and seen is Gradient.ZERO:
             self.woken.add(name)
-        self.gradients[name] = max(before, seen, key=_STRENGTH.index)
+        self.gradients[name] = before.or_stronger(seen)
         return seen
 
     def note_backward(

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 _FEW = 3
 """So many ranges of moved rows are named."""
-_STRENGTH = (Gradient.NONE, Gradient.ZERO, Gradient.NONZERO, Gradient.NONFINITE)
 Spans = tuple[tuple[int, int], ...]
 
 
@@ -58,8 +57,8 @@ class RowEvidence:
             if gradient is None:
                 continue
             for part in parts.values():
-                found = [strength_of(rows)[0] for rows in _rows(gradient, part.spans)]
-                part.gradient = max(part.gradient, *found, key=_STRENGTH.index)
+                for rows in _rows(gradient, part.spans):
+                    part.gradient = part.gradient.or_stronger(strength_of(rows)[0])
 
     def asleep(self) -> bool:
         """Whether rows that are meant to train have yet to get a gradient, so that another batch may hold them."""

@@ -96,6 +96,7 @@ class Trace(TorchFunctionMode):
         self._escaped.clear()
         self._pending = (0, 0)
         self.settled = True
+        self._writes.settle()
 
     def forward_begins(self) -> None:
         """Begin a forward: of what left torch after the backward before it, only the very values may come back."""
@@ -347,6 +348,11 @@ class Trace(TorchFunctionMode):
     def writes(self) -> dict[int, list[Write]]:
         """What was written in place, by identity of the tensor written."""
         return self._writes.seen
+
+    @property
+    def written_since(self) -> set[int]:
+        """Identities of the tensors that the training's loop wrote to since the last step, and not before."""
+        return self._writes.since("loop")
 
     def _note_waste(self, inputs: list[torch.Tensor], result: Any) -> None:
         """Note frozen weights through which a backward will run although nothing trainable lies below them."""

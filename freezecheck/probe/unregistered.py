@@ -106,11 +106,11 @@ def _variables(modules: Mapping[str, nn.Module]) -> Iterator[tuple[str, str, Any
                 continue
             cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
             around = {name: _content(cell) for name, cell in cells}
-            if id(function.__globals__) not in seen:
-                seen.add(id(function.__globals__))
-                used = {*function.__code__.co_names}
-                shared = function.__globals__.items()
-                around |= {name: value for name, value in shared if name in used or not isinstance(value, nn.Module)}
+            shared = function.__globals__
+            around |= {name: shared[name] for name in function.__code__.co_names if name in shared}
+            if id(shared) not in seen:
+                seen.add(id(shared))
+                around |= {name: value for name, value in shared.items() if not isinstance(value, nn.Module)}
             for name, value in list(around.items()):
                 yield name, f"{name}, a variable", value
 

@@ -27,6 +27,7 @@ class Writes:
         self.ids: set[int] = set()
         """Identities of the watched tensors."""
         self._before_write = before_write
+        self._settled: dict[int, int] = {}
         self._by_storage: dict[int, list[torch.Tensor]] = {}
         self._opened: dict[int, list[tuple[torch.Tensor, Write]]] = {}
         """By address, tensors whose memory was handed out, and by which call: whoever has it can write unseen."""
@@ -37,6 +38,15 @@ class Writes:
             if id(tensor) not in self.ids:
                 self.ids.add(id(tensor))
                 self._by_storage.setdefault(storage_of(tensor), []).append(tensor)
+
+    def settle(self) -> None:
+        """Begin to count anew what `since` tells."""
+        self._settled = {key: len(writes) for key, writes in self.seen.items()}
+
+    def since(self, phase: Phase) -> set[int]:
+        """Return the identities of the tensors that a line wrote to in this phase which had not done so before."""
+        new = {key: writes[self._settled.get(key, 0) :] for key, writes in self.seen.items()}
+        return {key for key, writes in new.items() if any(write.phase == phase for write in writes)}
 
     def note(self, func: Any, written: Iterable[torch.Tensor], phase: Phase) -> None:
         """Note that `func` is about to write to these tensors. An optimizer's own step only keeps what was there."""

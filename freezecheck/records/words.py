@@ -26,6 +26,15 @@ class Gradient(StrEnum):
     NONZERO = "nonzero"
     NONFINITE = "nonfinite"
 
+    @property
+    def rank(self) -> int:
+        """0 for none, up to 3 for nonfinite."""
+        return list(Gradient).index(self)
+
+    def or_stronger(self, other: Gradient) -> Gradient:
+        """Return the stronger of the two."""
+        return max(self, other, key=lambda one: one.rank)
+
 
 class Severity(StrEnum):
     """How grave a finding is; `rank` orders them (error highest)."""

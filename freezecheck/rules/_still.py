@@ -59,8 +59,10 @@ def _vanishing(case: Case, fact: Facts) -> bool:
     """Whether its gradient is nothing beside its own layer's others.
 
     What comes in is next to zero then, as random weights in eval mode may leave it. Neither the dtype nor the learning
-    rate is the cause.
+    rate is the cause. An optimizer whose step does not round away has no such excuse, nor has a hook on the gradient.
     """
+    if fact.gradient_hook or not below_resolution(fact):
+        return False
     around = max((f.gradient_max or 0.0 for f in _beside(case, fact)), default=0.0)
     return fact.gradient_max is not None and fact.gradient_max < _EXACT.get(fact.tensor.dtype, 0.0) * around
 

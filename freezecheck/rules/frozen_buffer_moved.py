@@ -72,6 +72,8 @@ trainable = ["head"]
 ## Known problems
 
 Letting the statistics adapt to new data is a choice that works well for some: name the layers in `buffers_may_move`.
+A buffer that only grew, and begins with what it was, counts as a cache of positions; so a memory bank that every
+forward appends to is not told.
 """
 
 from __future__ import annotations

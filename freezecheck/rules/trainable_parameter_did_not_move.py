@@ -53,7 +53,8 @@ def example_inputs():
 
 Training that makes its first real step after the watched ones (gradient accumulation, a gradient scaler that still
 looks for its scale) has not moved anything yet: watch more steps. Steps that a forward undoes are found by `verify`,
-not by `run`.
+not by `run`; a loop that keeps the real weights elsewhere and writes them back after each forward (binarised networks)
+is no part of what `verify` runs.
 """
 
 from __future__ import annotations

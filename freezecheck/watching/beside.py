@@ -20,10 +20,12 @@ from .watched import Watched, tensors_of
 class Beside:
     """The models of which only forwards without gradients were seen."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, statistics_only: bool) -> None:
+        """`statistics_only`: nobody asks for a model by a name, and one that has no buffers cannot drift."""
+        self._statistics_only = statistics_only
         self._models: list[Watched] = []
         self._others: set[int] = set()
-        """Identities of modules that belong to the training itself, or have no parameters."""
+        """Identities of modules that belong to the training itself, or that nobody asks about."""
 
     def forward_begins(self, module: nn.Module, frame: FrameType | None, trained: Sequence[Watched]) -> None:
         """Note a forward without gradients, outside of any other; `trained` are the models of the training."""
@@ -31,7 +33,7 @@ class Beside:
             return
         found = next((one for one in self._models if one.holds(module)), None)
         if found is None:
-            if not _is_a_model(module):
+            if not self._may_matter(module):
                 self._others.add(id(module))
                 return
             name, root = root_of(module, frame)
@@ -42,6 +44,10 @@ class Beside:
             found.trained = dict.fromkeys(found.parameters, False)
             self._models.append(found)
         found.modes = {path: part.training for path, part in found.body.modules.items()}
+
+    def _may_matter(self, module: nn.Module) -> bool:
+        buffers = not self._statistics_only or next(module.buffers(), None) is not None
+        return buffers and next(module.parameters(), None) is not None
 
     def measure(self, optimizers: Sequence[Any]) -> None:
         """Compare all with what they were."""
@@ -67,7 +73,3 @@ def drifted(one: Watched) -> bool:
     moved = {name for name, (changed, _) in one.moved.items() if changed}
     follow = {name for name in moved & statistics if not name.endswith("num_batches_tracked")}
     return bool(follow) and not any(name in one.parameters for name in moved)
-
-
-def _is_a_model(module: nn.Module) -> bool:
-    return next(module.parameters(), None) is not None and next(module.buffers(), None) is not None

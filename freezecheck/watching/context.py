@@ -5,16 +5,18 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from ..arguments import given_count, given_severity, given_spec
 from ..check import Result
 from ..errors import ProbeError
 from ..objects import given_model, given_optimizers
+from ..records import Skipped
 from .ranks import agreed
 from .session import Session
 from .steps import let_go
-from .verdict import report_on
+from .verdict import phase_of, report_on
 
 if TYPE_CHECKING:
     from torch import nn
@@ -93,12 +95,22 @@ class Watch(AbstractContextManager["Watch"]):
 
     def _judge(self) -> None:
         report = report_on(self._session, self._spec, target=self._target, fail_on=self._fail_on)
+        report = replace(report, skipped=(*report.skipped, *_other_phases(self._spec, self._session.spec)))
         self._result = Result(agreed(report, self._session.ranks))
         self._tell(self._result)
         if self._on_violation == "raise":
             self._result.raise_if_failed()
         elif self._on_violation == "warn" and not self._result.ok:
             warnings.warn(f"\n{self._result}", stacklevel=2)
+
+
+def _other_phases(spec: Spec | None, stage: Spec | None) -> tuple[Skipped, ...]:
+    """What a watch of one phase leaves out."""
+    now = phase_of(spec, stage)
+    others = [phase.name for phase in (spec.phases if spec else ()) if phase.name != now]
+    if now is None or not others:
+        return ()
+    return (Skipped(f"phase {', '.join(others)}", f"the steps watched were in phase {now}"),)
 
 
 def watch(

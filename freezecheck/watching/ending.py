@@ -47,7 +47,7 @@ class Ended:
 
 def nothing_seen(path: str, session: Session, ended: Ended | None, status: int) -> ProbeError:
     """Say that a script made no step, and why if it told."""
-    models = ", ".join(f"{one.name} ({type(one.model).__name__})" for one in session.models) or "no model's forward"
+    models = ", ".join(one.said for one in session.models) or "no model's forward"
     made = ", ".join(type(one).__name__ for one in session.optimizers) or "no optimizer"
     seen = f"seen by then: {models}, {made}"
     if ended is None:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..records import Gradient
 from .watched import tensors_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+
     from .session import Session
     from .watched import Watched
 
@@ -25,7 +30,8 @@ def finished(session: Session) -> bool:
     chosen = [one for one in session.models if named(one, session.choose) and session.trained(one)]
     for index, optimizer in enumerate(session.optimizers):
         tensors = tensors_of(optimizer)
-        may_step = index >= session.inherited and any(tensor.requires_grad for tensor in tensors)
+        mine = index >= session.inherited or _waited_for(session, tensors)
+        may_step = mine and any(tensor.requires_grad for tensor in tensors)
         if index in session.stepped or may_step:
             counts += [one.steps.get(index, 0) for one in chosen or session.models if one.owns(tensors)]
             if not chosen:  # those that have yet to run with gradients
@@ -33,6 +39,18 @@ def finished(session: Session) -> bool:
     if not counts:  # the optimizers hold nothing of any model
         return session.total >= session.wanted * max(1, len(session.stepped))
     return min(counts) >= session.wanted
+
+
+def _waited_for(session: Session, tensors: Sequence[torch.Tensor]) -> bool:
+    """Whether an earlier session's optimizer alone holds something that got a gradient: it may be a slow one."""
+    held = {id(tensor) for index in session.stepped for tensor in tensors_of(session.optimizers[index])}
+    own = [id(tensor) for tensor in tensors if id(tensor) not in held]
+    return any(
+        one.evidence.gradients.get(one.names[key]) is Gradient.NONZERO
+        for one in session.models
+        for key in own
+        if key in one.names
+    )
 
 
 def named(one: Watched, choose: str | None) -> bool:

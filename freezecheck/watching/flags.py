@@ -18,12 +18,12 @@ class _Setting:
 
     value: bool
     calls: tuple[tuple[CodeType, int], ...]
-    library: Location | None
+    theirs: Location | None
 
     def apart(self, other: _Setting) -> Location | None:
         """Where this was done: of lines through which `other` was done as well, the line that called them."""
         if not self.calls:
-            return self.library
+            return self.theirs
         shared = 0
         for mine, others in zip(self.calls, other.calls, strict=False):
             if mine != others:

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.utils import stateless
 from torch.optim.optimizer import Optimizer
 
-from ..probe.replaced import replaced
+from ..probe.replaced import hand_on, replaced
 
 
 class Watcher(Protocol):
@@ -55,20 +55,20 @@ def patched(watcher: Watcher) -> Iterator[None]:
     def around_eval(evaluate: Any) -> Any:
         def watched_eval(module: nn.Module) -> nn.Module:
             watcher.evaluated(module)
-            return cast("nn.Module", evaluate(module))
+            return cast("nn.Module", hand_on(evaluate, module))
 
         return watched_eval
 
     def around_add(add: Any) -> Any:
         def watched_add(optimizer: Optimizer, group: Any) -> None:
-            add(optimizer, group)
+            hand_on(add, optimizer, group)
             watcher.take(optimizer)
 
         return watched_add
 
     def around_compile(compile_: Any) -> Any:
         def watched_compile(*args: Any, **kwargs: Any) -> Any:
-            compiled = compile_(*args, **kwargs)
+            compiled = hand_on(compile_, *args, **kwargs)
             watcher.compiled()
             return compiled
 

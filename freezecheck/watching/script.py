@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import FreezecheckError, UsageError
+from ..guard import exits_seen
 from ..places import shown, told_from_here
 from .ending import Ended, nothing_seen
 from .finish import named
 from .later import Later
-from .main import LeftAtOnce, as_main, execute, is_ours, leaving_seen, raised, status_of
+from .main import LeftAtOnce, as_main, execute, is_ours, raised, status_of
 from .patches import none_left_on
 from .ranks import agreed
 from .roots import root_of
@@ -162,6 +163,7 @@ class _Run:
         session.passed_on = self.turns.made
         if session.total:
             self._conclude(session, phase)
+            self._stop_if_failed()
         self._watch(module, args)
         return True
 
@@ -169,6 +171,7 @@ class _Run:
         """Judge while the training still stands; then stop it, or let it go on."""
         session, every = self.session, self.script.every
         self._conclude(session, self.stages.now)
+        self._stop_if_failed()
         if session.disagreements or (self.fitted and not self.stages.later and every is None):
             self._stop()
         if not self.stages.later:
@@ -179,14 +182,16 @@ class _Run:
         if self.fitted and every is not None:
             self.later = Later(self.stages.spec, session, every, self._judge_later, self.steps)
 
-    def _look(self, module: nn.Module | None, args: Any) -> None:
+    def _look(self, module: nn.Module | None, args: Any, *, first: bool) -> None:
         """Between two watches: see whether the phase, or the model, that is waited for has come."""
         models = self.session.models
         strange = None if module is None or any(one.holds(module) for one in models) else module
         if not self.fitted:
-            if strange is not None and next(strange.parameters(), None) is not None:
-                self._watch(module, args)
-        elif self.turns.turned(models, begun=True) or (strange is not None and self._turned_to(strange)):
+            come = module is None or (strange is not None and next(strange.parameters(), None) is not None)
+        else:
+            come = first and self.turns.turned(models, begun=True)
+            come = come or (strange is not None and self._turned_to(strange))
+        if come:
             self._watch(module, args)
 
     def _turned_to(self, strange: nn.Module) -> bool:
@@ -201,6 +206,11 @@ class _Run:
             self.steps = self.later.count
             self.later.close()
         self.waiting = self.later = None
+
+    def _stop_if_failed(self) -> None:
+        """Stop a script that cannot be judged."""
+        if self.failed is not None:
+            self._stop()
 
     def _stop(self) -> NoReturn:
         """Unwind the script; once more at each of the next steps of one that catches everything around its steps."""
@@ -222,7 +232,7 @@ class _Run:
     # ------------------------------------------------------------ judging
 
     def _conclude(self, session: Session, phase: int) -> None:
-        """Judge a session whose watch is over; stop the script where that cannot be done."""
+        """Judge a session whose watch is over, or note why that cannot be done."""
         self.judged, self.fitted = session, False
         self.steps += session.total
         choose = self.script.model
@@ -234,8 +244,6 @@ class _Run:
             report = agreed(self._judge(session), session.ranks)
         except FreezecheckError as error:
             self.failed = error
-            if self.ended is None:
-                self._stop()
             return
         if choose is None and not session.disagreements and another_is_meant(session.spec, report.case, every):
             self.misfit = self.misfit or report
@@ -247,7 +255,7 @@ class _Run:
         self._tell(report, phase)
 
     def _go_on_for_another(self, session: Session, why: str) -> None:
-        seen = [f"{one.name} ({type(one.model).__name__})" for one in (*session.models, *beside(session))]
+        seen = [one.said for one in (*session.models, *beside(session))]
         self.others |= dict.fromkeys(seen)
         _say(f"{why} ({', '.join(seen)}): the script goes on until another model comes, or it ends")
 
@@ -313,29 +321,31 @@ class _Run:
         """Run the script, and note how it ended. What it does about being stopped is not its own ending."""
         script = self.script
         try:
-            with as_main(script.path, script.arguments, as_module=script.as_module), leaving_seen():
+            with (
+                as_main(script.path, script.arguments, as_module=script.as_module),
+                exits_seen(LeftAtOnce, everywhere=False),
+            ):
                 execute(script.path, as_module=script.as_module)
         except Enough:
             pass
         except UsageError:
             raise
-        except LeftAtOnce as left:
-            script.status = left.status
-            self._ended(left)
-        except SystemExit as leaving:
-            script.status = 0 if self.stopping else status_of(leaving)
-            self._ended(leaving)
         except BaseException as error:
             if is_ours(error):
                 raise
             if not self.stopping:
-                raised(error)
-                script.status = INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
-                self._ended(error)
+                script.status = _status(error)
+                self.ended = Ended.of(error) if script.status else None
 
-    def _ended(self, error: BaseException) -> None:
-        if self.script.status:
-            self.ended = Ended.of(error)
+
+def _status(error: BaseException) -> int:
+    """Return the exit status that what came out of a script would have given it; show what it raised."""
+    if isinstance(error, LeftAtOnce):
+        return error.status
+    if isinstance(error, SystemExit):
+        return status_of(error)
+    raised(error)
+    return INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
 
 
 def _say(what: str) -> None:

@@ -28,6 +28,7 @@ from ..probe.backward import inside_backward
 from ..probe.flow import tensors_in
 from ..probe.functions import NoneReturned, following_functions
 from ..probe.graph import leaves_and_functions
+from ..probe.replaced import hand_on
 from ..probe.trace import Trace
 from ..records import Gradient, Loss
 from .beside import Beside
@@ -79,7 +80,7 @@ class Session:
         self.trained_before: dict[int, torch.Tensor] = {}
         """What an earlier phase may have moved."""
         self.models: list[Watched] = []
-        self.beside = Beside()
+        self.beside = Beside(statistics_only=spec is None and choose is None)
         self.optimizers: list[Any] = []
         self.passed_on: list[Any] = []
         """Those that were made for a phase to come."""
@@ -94,8 +95,7 @@ class Session:
         self._resume: Stage = "set-up"
         """What goes on after a step: the backward, where the step is made by a hook inside of it."""
         self._depth = 0
-        self._fresh = True
-        self._first = True
+        self._fresh = self._first = True
         self._traced = False
         self._compared = False
         self.disagreements: tuple[Finding, ...] = ()
@@ -209,7 +209,7 @@ class Session:
         """Run a `functional_call`: the model is looked at before other tensors stand in its parameters' places."""
         self.forward_begins(module, args[1:2])
         try:
-            return call(module, *args, **kwargs)
+            return hand_on(call, module, *args, **kwargs)
         finally:
             self._forward_ends(module, (), None)
 
@@ -239,7 +239,7 @@ class Session:
     def backward(self, backward: Callable[..., None], tensors: Any, args: Any, kwargs: Any) -> None:
         """Run a backward, and note what it reached."""
         if self._elsewhere or self._stage not in ("set-up", "forward"):
-            backward(tensors, *args, **kwargs)
+            hand_on(backward, tensors, *args, **kwargs)
             return
         if self.total == 0 and not self._compared:
             self._compare_ranks()
@@ -253,7 +253,7 @@ class Session:
         self._enter_stage("backward")
         try:
             with inside_backward(self.trace):
-                backward(tensors, *args, **kwargs)
+                hand_on(backward, tensors, *args, **kwargs)
         except RuntimeError as error:
             if losses and not any(loss.requires_grad for loss in losses):
                 self.graphless = error, Loss(False, False, False, self.trace.cuts_on(losses[0]))
@@ -386,7 +386,7 @@ class Session:
     def _compare(self) -> None:
         for one in self.models:
             one.evidence.note_writes(self.trace)
-            one.measure(self.optimizers, self.stepped)
+            one.measure(self.optimizers, self.stepped, self.inherited, self.trace.written_since)
         self.beside.measure(self.optimizers)
 
     def follow(self, before: Session, made: Sequence[Any] = ()) -> None:

@@ -13,6 +13,7 @@ from ..places import kind
 from ..records import Case, Description, Finding, Need, Observation
 from ..spec.match import match
 from .beside import drifted
+from .finish import named
 
 if TYPE_CHECKING:
     from ..spec import Spec
@@ -36,17 +37,17 @@ def meant(session: Session, spec: Spec | None, choose: str | None) -> list[Watch
         )
     if choose is not None:
         every = [*models, *beside(session)]
-        named = [one for one in every if choose in (one.name, type(one.model).__name__)]
-        if not named:
-            seen = ", ".join(f"{one.name} ({type(one.model).__name__})" for one in every) or "none"
+        chosen = [one for one in every if named(one, choose)]
+        if not chosen:
+            seen = ", ".join(one.said for one in every) or "none"
             raise UsageError(f"no model called {choose} was trained", hint=f"seen: {seen}")
-        return named[:1]
+        return chosen[:1]
     trained = [one for one in models if session.trained(one)] or models
     idle = [one for one in models if one not in trained]
     if spec is None:  # frozen teachers too: their statistics must not move
         still = [one for one in idle if not any(one.trained.values()) and not one.follows]
-        chosen = {id(one) for one in (*trained, *still)}
-        return [one for one in models if id(one) in chosen] + [one for one in beside(session) if drifted(one)]
+        judged = {id(one) for one in (*trained, *still)}
+        return [one for one in models if id(one) in judged] + [one for one in beside(session) if drifted(one)]
     return _fitting(spec, trained, [*idle, *beside(session)])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ..errors import SpecError
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ..spec import Spec
-    from .watched import Watched
 
 
 class Stages:
@@ -40,11 +38,10 @@ class Stages:
         """The places of the phases that are yet to come."""
         return range(self.now + 1, len(self._every))
 
-    def advance(self, models: Iterable[Watched]) -> bool:
+    def advance(self, model: nn.Module) -> bool:
         """Go on to the first later phase that the flags fit, unless they still fit this one; return whether."""
-        seen = [one.model for one in models]
         for number in range(self.now, len(self._every)):
-            if any(self.distance(number, one) == 0 for one in seen):
+            if self.distance(number, model) == 0:
                 advanced, self.now = number != self.now, number
                 return advanced
         return False

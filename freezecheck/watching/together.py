@@ -24,7 +24,7 @@ def together(reports: Sequence[Report], stages: Stages, watched: Sequence[str]) 
     for finding in (one for report in reports for one in report.findings):
         phase = None if finding.code.startswith(_OF_THE_SPEC) else finding.phase
         findings.setdefault((finding.code, finding.message, finding.location, finding.tensors, phase), finding)
-    skipped = dict.fromkeys(s for report in reports for s in report.skipped if not s.what.startswith("phase "))
+    skipped = dict.fromkeys(s for report in reports for s in report.skipped)
     conditions = replace(last.case.conditions, phases=tuple(watched))
     return replace(
         last,

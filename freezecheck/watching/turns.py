@@ -19,7 +19,7 @@ from torch import nn
 from torch.optim.optimizer import Optimizer
 
 from ..places import kind
-from ..probe.replaced import replaced
+from ..probe.replaced import hand_on, replaced
 
 if TYPE_CHECKING:
     from .stages import Stages
@@ -98,7 +98,7 @@ class Turns:
         def noted_add(optimizer: Any, group: Any) -> None:
             if not optimizer.param_groups:  # it is being made
                 self._made.append(optimizer)
-            add(optimizer, group)
+            hand_on(add, optimizer, group)
 
         return noted_add
 
@@ -106,7 +106,7 @@ class Turns:
         @functools.wraps(function)
         def noted_setup(*args: Any, **kwargs: Any) -> Any:
             self._called = next((n for n in self._stages.later if self._stages.setups[n] == setup), self._called)
-            return function(*args, **kwargs)
+            return hand_on(function, *args, **kwargs)
 
         return noted_setup
 

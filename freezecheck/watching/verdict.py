@@ -28,7 +28,6 @@ def report_on(
     spec: Spec | None,
     *,
     target: str,
-    command: str = "run",
     choose: str | None = None,
     select: Sequence[str] = (),
     ignore: Sequence[str] = (),
@@ -57,26 +56,18 @@ def report_on(
         why = "the training was stopped before its first step, in which the ranks would wait for one another for ever"
         skipped: tuple[Skipped, ...] = (Skipped("every rule but FZ109", why),)
         return Report(
-            command, target, path, case, session.disagreements, skipped, fail_on, ("FZ109",), tuple(map(shown, files))
+            "run", target, path, case, session.disagreements, skipped, fail_on, ("FZ109",), tuple(map(shown, files))
         )
-    findings, skipped = judge(case, select=select, ignore=out, phase=_phase(spec, stage))
+    findings, skipped = judge(case, select=select, ignore=out, phase=phase_of(spec, stage))
     called = names if len(models) > 1 else [models[0].variable]
     findings = in_their_names(findings, called, several=len(session.models) > 1 or len(models) > 1)
-    skipped = (*case.skipped, *skipped, *_left_out(session, models), *_other_phases(spec, stage))
+    skipped = (*case.skipped, *skipped, *_left_out(session, models))
     ran = codes_run(case, select=select, ignore=out)
-    return Report(command, target, path, case, findings, skipped, fail_on, ran, tuple(map(shown, files)))
+    return Report("run", target, path, case, findings, skipped, fail_on, ran, tuple(map(shown, files)))
 
 
-def _other_phases(spec: Spec | None, stage: Spec | None) -> tuple[Skipped, ...]:
-    now = _phase(spec, stage)
-    others = [phase.name for phase in (spec.phases if spec else ()) if phase.name != now]
-    if now is None or not others:
-        return ()
-    why = f"the steps watched were in phase {now}"
-    return (Skipped(f"phase {', '.join(others)}", why),)
-
-
-def _phase(spec: Spec | None, stage: Spec | None) -> str | None:
+def phase_of(spec: Spec | None, stage: Spec | None) -> str | None:
+    """Return the name of the phase of a spec that `stage` is; None where it is none."""
     return next((phase.name for phase in (spec.phases if spec else ()) if phase.spec is stage), None)
 
 

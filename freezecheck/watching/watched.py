@@ -40,10 +40,6 @@ _SMALL = 2**18
 """Bytes up to which a tensor is copied, so that it can be told by how much it moved."""
 
 
-_STRENGTH = tuple(Gradient)
-"""Gradients from none to nonfinite."""
-
-
 class Watched:
     """A root model of the training. A stretch is the steps since the flags last came to agree with the spec."""
 
@@ -196,7 +192,7 @@ class Watched:
                 seen = self.evidence.note_gradient(name, parameter.grad)
                 if name in mine:
                     found[name] = seen
-                    self.stepped_with[name] = max(self.stepped_with.get(name, Gradient.NONE), seen, key=_STRENGTH.index)
+                    self.stepped_with[name] = self.stepped_with.get(name, Gradient.NONE).or_stronger(seen)
         none_left = not {Gradient.NONZERO, Gradient.NONFINITE} & set(found.values())
         for name, seen in found.items():
             frozen = self.plan.expected.get(name) is Expected.FROZEN
@@ -207,6 +203,11 @@ class Watched:
     def moving(self) -> list[torch.Tensor]:
         """The tensors that are not expected frozen."""
         return [t for n, t in self.body.tensors.items() if self.plan.expected.get(n) is not Expected.FROZEN]
+
+    @property
+    def said(self) -> str:
+        """Its name and its class, as an error lists it."""
+        return f"{self.name} ({type(self.model).__name__})"
 
     @property
     def homeless(self) -> bool:
@@ -255,23 +256,30 @@ class Watched:
         """Count a step."""
         self.steps[index] = self.steps.get(index, 0) + 1
 
-    def measure(self, optimizers: Sequence[Any], stepped: set[int]) -> None:
-        """Compare every tensor with what it was when the stretch began.
+    def measure(
+        self, optimizers: Sequence[Any], stepped: Container[int], inherited: int = 0, late: Container[int] = ()
+    ) -> None:
+        """Compare every tensor with what it was when the stretch began, but for those written `late`, after all steps.
 
         A place in an optimizer that has made no step (it was made for a later stage) counts only where it is the only
-        one of a tensor that trains.
+        one of a tensor that trains; one in an optimizer that an earlier stage left behind (the first, `inherited`
+        ones) does not count.
         """
         for name, places in self.members.items():
             now = tuple(m for m in places if m.optimizer in stepped)
-            self.members[name] = now or (places if self.trained.get(name) else ())
+            to_come = tuple(m for m in places if m.optimizer >= inherited)
+            self.members[name] = now or (to_come if self.trained.get(name) else ())
         for name, tensor in self.body.tensors.items():
+            if id(tensor) in late:
+                continue
             current = self.body.now(name)
             data = tensor.data if current is None else current.data
             self.moved[name] = self._contents[name].change(data.to(self._devices[name]))
         for index, _, group in groups_of(optimizers):
             for tensor in group["params"]:
                 name = self.names.get(id(tensor), "")
-                if self.evidence.gradients.get(name) is Gradient.NONZERO and not self.moved[name][0]:
+                still = name in self.moved and not self.moved[name][0]
+                if still and self.evidence.gradients.get(name) is Gradient.NONZERO:
                     update = lost_update(optimizers[index], group, tensor)
                     if update is not None:
                         self.updates[name] = update

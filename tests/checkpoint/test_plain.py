@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import pickle
 import pickletools
 import struct
 import subprocess
 import sys
+import warnings
 import zipfile
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
@@ -17,8 +20,10 @@ import torch
 from torch import nn
 
 from freezecheck.checkpoint._file import File
+from freezecheck.checkpoint._open import open as open_checkpoint
 from freezecheck.checkpoint._plain import NotPlain, PlainTensor, load_plain, plain_entries
 from freezecheck.checkpoint._torch import entries, load_torch
+from freezecheck.errors import UsageError
 from tests.checkpoint import stored
 
 
@@ -26,6 +31,17 @@ def load(path: Path) -> object:
     file = File(str(path))
     try:
         return load_plain(file)
+    finally:
+        file.close()
+
+
+def entry_bytes(path: Path) -> bytes:
+    file = File(str(path))
+    try:
+        (entry,) = plain_entries(load_plain(file), file).values()
+        into = bytearray(entry.nbytes)
+        entry.read(0, memoryview(into))
+        return bytes(into)
     finally:
         file.close()
 
@@ -176,6 +192,47 @@ class TestLeavesToTorch:
         made = max(at for op, _, at in pickletools.genops(text) if op.name == "REDUCE") + 1
         with pytest.raises(NotPlain):
             load(with_pickle(tmp_path, text[:made] + b"}b" + text[made:]))
+
+    @pytest.mark.parametrize("kind", [("bogus", 4), ("float32", -4)])
+    def test_a_kind_of_elements_that_the_pickle_makes_up(self, kind, tmp_path):
+        """Only torch's own classes of storages say what an element is."""
+
+        class Named(pickle.Pickler):
+            def persistent_id(self, one):
+                return ("storage", kind, "0", "cpu", 3) if one is storage else None
+
+        class Tensor:
+            def __reduce__(self):
+                return torch._utils._rebuild_tensor_v2, (storage, 0, (3,), (1,), False, OrderedDict())
+
+        storage = object()
+        text = io.BytesIO()
+        Named(text, protocol=2).dump({"w": Tensor()})
+        with pytest.raises(NotPlain):
+            load(with_pickle(tmp_path, text.getvalue()))
+
+    @pytest.mark.parametrize("name", ["archive/extra/data/0", "other/data.pkl", "twice"])
+    def test_an_archive_that_two_readers_read_differently(self, name, tmp_path):
+        """A second root or a second record of one name is torch's to sort out; a record elsewhere is none of ours."""
+        path = saved(tmp_path, {"w": torch.zeros(3)})
+        with zipfile.ZipFile(path, "a") as archive, warnings.catch_warnings(action="ignore"):
+            first = next(one for one in archive.namelist() if one.endswith("data/0"))
+            root = first.removesuffix("/data/0")
+            archive.writestr(
+                first if name == "twice" else name.replace("archive", root), torch.ones(3).numpy().tobytes()
+            )
+        if "extra" in name:
+            assert entry_bytes(path) == torch.zeros(3).numpy().tobytes()
+        else:
+            with pytest.raises(NotPlain):
+                load(path)
+
+    def test_a_dict_that_contains_itself(self, tmp_path):
+        """No endless walk, and no traceback."""
+        tree = {"w": torch.zeros(3)}
+        tree["again"] = tree
+        with pytest.raises(UsageError, match="contains itself"):
+            open_checkpoint(saved(tmp_path, tree))
 
     def test_a_compressed_pickle(self, tmp_path):
         """A few kilobytes could be gigabytes."""

@@ -84,6 +84,7 @@ class Run:
 
 
 RUN = Run()
+ADAPTER = nn.Linear(4, 4)
 
 
 class TestOtherModels:
@@ -97,6 +98,14 @@ class TestOtherModels:
             return (model(x) - other(model.body(x))).square().mean()
 
         return verified(model, loss=loss, **known)
+
+    def test_a_layer_in_a_variable_of_a_part_is_no_other_model(self) -> None:
+        """Two forwards of one file use global layers: each lies in its variable, the second as the first."""
+        inner = Of(lambda self, x: ADAPTER(self.fc(x)), fc=nn.Linear(3, 4))
+        model = Of(lambda self, x: self.head(self.inner(x)), inner=inner, head=nn.Linear(4, 2))
+        (finding,) = found(verified(model), "FZ105")
+        assert "another model" not in finding.message
+        assert "ADAPTER" in finding.message
 
     def test_another_model_that_is_frozen_is_silent(self) -> None:
         """A teacher of the loss that requires no grad."""
@@ -118,6 +127,17 @@ def hiding(model: nn.Module) -> nn.Module:
     net = Of(way, head=nn.Linear(4, 2))
     net.teacher = [model]  # type: ignore[assignment]  # not a module, which is the point
     return net
+
+
+class Layers(list):  # type: ignore[type-arg]  # as people write it
+    """A list of somebody's own."""
+
+
+@dataclasses.dataclass
+class Parts:
+    """A record with a layer in it."""
+
+    teacher: nn.Module
 
 
 def teacher() -> nn.Sequential:
@@ -150,6 +170,24 @@ class TestHiddenLayers:
         assert finding.tensors[0] == "teacher.0.1.running_mean"
         (finding,) = found(verified(model, "trainable = ['head']\nfrozen = ['teacher']"), "FZ001")
         assert finding.fix == "self.teacher = nn.ModuleList(self.teacher)"
+
+    @pytest.mark.parametrize(
+        ("held", "taken"),
+        [
+            (lambda one: Layers([one]), lambda box: box[0]),
+            (lambda one: SimpleNamespace(teacher=one), lambda box: box.teacher),
+            (Parts, lambda box: box.teacher),
+        ],
+        ids=["list", "namespace", "dataclass"],
+    )
+    def test_in_whatever_it_lies_it_is_found_and_put_back(self, held: Any, taken: Any) -> None:
+        """What can be looked into is restored as well."""
+        net = Of(lambda self, x: self.head(taken(self.parts)(x)), head=nn.Linear(4, 2))
+        hidden = frozen(teacher())
+        net.parts = held(hidden)
+        assert found(verified(net), "FZ501")
+        assert hidden[1].num_batches_tracked == 0
+        assert not hidden[1].running_mean.any()
 
     def test_what_trains_in_it_is_the_better_finding(self) -> None:
         """Its own parameters require grad: FZ105 alone tells it."""

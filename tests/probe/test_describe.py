@@ -208,6 +208,33 @@ class TestStrays:
         (stray,) = describe(model).strays
         assert (stray.attribute, stray.tensors) == ("trainable", ("0.weight", "0.bias"))
 
+    def test_trainable_that_somebody_reads(self) -> None:
+        """A parent that asks its part, a mixin that is no module, an option with a default on the class."""
+
+        class Mixin:
+            def mode(self) -> bool:
+                return self.trainable  # type: ignore[no-any-return,attr-defined]  # the module's that it is mixed into
+
+        class Mixed(Mixin, nn.Linear):
+            pass
+
+        class Optional(nn.Linear):
+            trainable = True
+
+        class Parent(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.part = nn.Linear(2, 2)
+
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                with torch.set_grad_enabled(self.part.trainable):
+                    return self.part(x)
+
+        parent = Parent()
+        for model, carrier in [(parent, parent.part), *((one, one) for one in (Mixed(2, 2), Optional(2, 2)))]:
+            carrier.trainable = False  # type: ignore[assignment]  # what the test is about
+            assert describe(model).strays == ()
+
     def test_what_agrees_or_only_sounds_alike_is_none(self) -> None:
         """A flag that says what is so, and attributes of another meaning."""
         model = nn.Linear(2, 2)

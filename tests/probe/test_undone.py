@@ -43,13 +43,35 @@ def _rounded(self, x):
     return self.fc(x)
 
 
+def _on_a_coarse_grid(self, x):
+    with torch.no_grad():
+        self.fc.weight.copy_((self.fc.weight * 4).round() / 4)
+    return self.fc(x)
+
+
+def _one_hot(self, x):
+    with torch.no_grad():
+        self.fc.weight.copy_(F.one_hot(self.fc.weight.argmax(1), 3))
+    return self.fc(x)
+
+
 def _temperature_at_its_bound(self, x):
     self.temperature.data.clamp_(max=1.0)
     return self.fc(x) / self.temperature
 
 
 @pytest.mark.parametrize(
-    "way", [_clipped, _normed, _one_row_kept_at_zero, _started_from_the_data, _rounded, _temperature_at_its_bound]
+    "way",
+    [
+        _clipped,
+        _normed,
+        _one_row_kept_at_zero,
+        _started_from_the_data,
+        _rounded,
+        _on_a_coarse_grid,
+        _one_hot,
+        _temperature_at_its_bound,
+    ],
 )
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_write_that_makes_something_of_what_it_finds_is_silent(way: Callable[..., Any], sign: int) -> None:

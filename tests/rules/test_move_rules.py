@@ -244,6 +244,16 @@ class TestUpdateBelowResolution:
         small = trained("head.bias", shape=(9,), gradient_max=1e-13)
         assert hit("FZ303", table(weight, small)).tensors == ("head.weight",)
 
+    @pytest.mark.parametrize(
+        ("code", "known"),
+        [("FZ302", {"update": Update(0.1, 7e-15)}), ("FZ302", {"update": None}), ("FZ303", {"gradient_hook": True})],
+    )
+    def test_a_small_gradient_excuses_no_step_that_would_show(self, code, known):
+        """Adam steps as far for a small one, and a hook that makes it small is a cause of its own."""
+        fact = {"shape": (9, 8), "gradient_max": 1e-14, "update": Update(1e-15, 7e-15), **known}
+        weight = trained("head.weight", **fact, **STILL)
+        assert hits(code, table(weight, trained("head.bias", shape=(9,), gradient_max=1.0)))
+
     def test_a_gradient_that_was_zero_at_first_is_still_waking(self):
         """One of LoRA's factors gets next to nothing at first; a learning rate too small for float32 never moves it."""
         fine = {"shape": (8, 8), "gradient_max": 1e-9, "update": Update(1e-10, 1e-7), "woken": True}
