@@ -3,73 +3,44 @@
 from __future__ import annotations
 
 import math
-import threading
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from .raw import CHUNK, ROWS_ON_DEVICE, parts, runs, words
+from .raw import CHUNK, parts, runs, words
 
 _ROWS_AT_ONCE = 2**22
 """Elements that are compared at once where it is done row by row."""
-_ROW = CHUNK // 8
-"""Words of 64 bits in a chunk."""
+_SUMMED = 2**26
+"""Bytes whose fingerprint is taken at once: nothing of their size is made on the way."""
+_SUBTRACTED = 2**22
+"""Bytes whose largest change is looked for at once: the differences stay in the processor's cache."""
+_BLOCKS = ((257, 509), (31, 37))
+"""Rows and columns, all prime, into which 64-bit words are laid: blocks of 1 MiB, and small ones for what is left."""
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 """By element size in bytes, the dtype that compares every bit."""
-
-
-class _Room(threading.local):
-    """Per thread and device: the weights of the positions in a chunk, and a buffer for the products."""
-
-    def __init__(self) -> None:
-        self.by_device: dict[torch.device, tuple[Tensor, Tensor]] = {}
-
-    def on(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return (weights, buffer) of this thread for a device."""
-        room = self.by_device.get(device)
-        if room is None:
-            rows = 1 if device.type == "cpu" else ROWS_ON_DEVICE
-            with torch.inference_mode(False):
-                buffer = torch.empty(rows * _ROW, dtype=torch.int64, device=device)
-                room = self.by_device[device] = (_weights().to(device), buffer)
-        return room
-
-
-_room = _Room()
-
-
-def _weights() -> Tensor:
-    """Return one weight a position: odd, no two alike in their lowest 33 bits, all bits above the first random."""
-    generator = torch.Generator("cpu").manual_seed(0x5EED)
-
-    def draw(bits: int, count: int) -> Tensor:
-        return torch.randint(0, 2**bits, (count,), generator=generator, dtype=torch.int64, device="cpu")
-
-    low: Tensor = torch.unique(draw(32, 2 * _ROW))
-    low = low[torch.randperm(len(low), generator=generator, device="cpu")][:_ROW]
-    return (draw(31, _ROW) << 33) | (low << 1) | 1
 
 
 def fingerprint(tensor: Tensor) -> Tensor:
     """Return a small int64 tensor, on the tensor's device, that tells whether any of its bytes changed.
 
-    Two sums for every chunk of 1 MiB: of its 64-bit words, and of their upper halves, each word times the odd weight
-    of its position, modulo 2**64. A change of one element and an exchange of two unequal elements always show. For
-    one element: odd * d = 0 mod 2**64 only if d = 0. For two: halves a and b of words at i and j give
-    (a - b) * (w_i - w_j), and neither |a - b| < 2**32 nor the weights, unlike in their lowest 33 bits, bring 64
-    factors of two together. Other changes stay hidden with a chance below 2**-30 in a chunk (sign bits alone, the
-    worst case), 2**-60 as a rule.
+    Its 64-bit words are laid into blocks of rows and columns, and each row and each column is summed modulo 2**64; the
+    last few words are kept as they are. A change within three words, such as of one element, and an exchange of two
+    unequal elements always show: to stay hidden, the changes in every row and in every column of a block must cancel,
+    which takes four at the least, in a rectangle. What does not aim at that hits it with a chance below 2**-60. Rows
+    and columns are of odd length, so that one change made to all words (a sign turned over) does not cancel itself.
 
     Compare with `torch.equal`. Two fingerprints are comparable when dtype, shape, strides and device are; of a meta
     tensor there is none (the result is empty).
     """
-    sums = []
+    sums: list[Tensor] = []
     for part in parts(tensor):
         halves = torch.view_as_real(part).unbind(-1) if part.dtype == torch.complex128 else (part,)
         for half in halves:
-            for (run,) in runs(half):
+            for (run,) in runs(half, at_once=_SUMMED):
                 if run.numel():
-                    sums += _weigh(_whole_words(run))
+                    sums += _sums(_whole_words(run))
     return torch.cat(sums) if sums else torch.empty(0, dtype=torch.int64, device=tensor.device)
 
 
@@ -82,17 +53,15 @@ def _whole_words(run: Tensor) -> Tensor:
     return padded.view(torch.int64)
 
 
-def _weigh(run: Tensor) -> list[Tensor]:
-    weights, buffer = _room.on(run.device)
-    whole = run.numel() // _ROW * _ROW
-    sums = []
-    for block in (run[:whole].view(-1, _ROW), run[whole:].view(1, -1)):
-        if block.numel():
-            product = buffer[: block.numel()].view(block.shape)
-            weight = weights[: block.shape[1]]
-            sums.append(torch.mul(block, weight, out=product).sum(1))
-            sums.append(torch.bitwise_right_shift(block, 32, out=product).mul_(weight).sum(1))
-    return sums
+def _sums(left: Tensor) -> Iterator[Tensor]:
+    for rows, columns in _BLOCKS:
+        whole = left.numel() // (rows * columns) * (rows * columns)
+        if whole:
+            block = left[:whole].view(-1, rows, columns)
+            yield block.sum(1).view(-1)
+            yield block.sum(2).view(-1)
+            left = left[whole:]
+    yield left
 
 
 def same_bytes(a: Tensor, b: Tensor) -> bool:
@@ -150,7 +119,9 @@ def max_abs_change(before: Tensor, after: Tensor) -> float:
     pairs = _pairs(before, after) if (before.dtype, before.device) == (after.dtype, after.device) else None
     if pairs is None:
         return math.inf
-    return max((_change(*run) for x, y in pairs for run in runs(x, y) if run[0].numel()), default=0.0)
+    return max(
+        (_change(*run) for x, y in pairs for run in runs(x, y, at_once=_SUBTRACTED) if run[0].numel()), default=0.0
+    )
 
 
 def _change(before: Tensor, after: Tensor) -> float:

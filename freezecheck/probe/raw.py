@@ -72,27 +72,37 @@ def _strided_parts(tensor: Tensor) -> list[Tensor]:
     return [tensor]
 
 
-def runs(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Cut strided tensors of one shape and element size into flat contiguous runs of `CHUNK` bytes, side by side.
+def runs(*tensors: Tensor, at_once: int = CHUNK) -> Iterator[tuple[Tensor, ...]]:
+    """Cut strided tensors of one shape and element size into flat contiguous runs, side by side.
 
-    Runs follow the order of memory where the tensors are dense in one order of dimensions; else they are copied.
+    Runs follow the order of memory, `at_once` bytes at a time, where the tensors are dense in one order of dimensions;
+    else they are copied, `CHUNK` bytes at a time.
     """
     first = tensors[0]
     rows = 1 if first.device.type == "cpu" else ROWS_ON_DEVICE
-    yield from _runs(tensors, rows * CHUNK // first.element_size())
+    size = first.element_size()
+    flat = _flat(tensors)
+    if flat is None:
+        yield from _copied_runs(tensors, rows * CHUNK // size)
+    else:
+        yield from _split(flat, max(at_once, rows * CHUNK) // size)
 
 
-def _runs(tensors: Sequence[Tensor], elements: int) -> Iterator[tuple[Tensor, ...]]:
+def _copied_runs(tensors: Sequence[Tensor], elements: int) -> Iterator[tuple[Tensor, ...]]:
     first = tensors[0]
     flat = _flat(tensors)
     if flat is None and first.numel() > elements:
         longest = max(range(first.dim()), key=lambda dim: first.shape[dim])
         for half in zip(*(tensor.tensor_split(2, longest) for tensor in tensors), strict=True):
-            yield from _runs(half, elements)
+            yield from _copied_runs(half, elements)
         return
     if flat is None:
         flat = [_line(tensor.reshape(-1).contiguous()) for tensor in tensors]
-    if first.numel() <= elements:
+    yield from _split(flat, elements)
+
+
+def _split(flat: Sequence[Tensor], elements: int) -> Iterator[tuple[Tensor, ...]]:
+    if flat[0].numel() <= elements:
         yield tuple(flat)
     else:
         yield from zip(*(torch.split(tensor, elements) for tensor in flat), strict=True)

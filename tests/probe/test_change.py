@@ -95,7 +95,7 @@ class TestSilent:
         assert same_bytes(torch.ones(1, 4).expand(3, 4), torch.ones(3, 4))
 
     def test_global_generator_is_not_drawn_from(self) -> None:
-        """The weights of a fingerprint come from a generator of their own."""
+        """A fingerprint asks no generator for anything."""
         before = torch.get_rng_state()
         fingerprint(torch.ones(5))
         assert torch.equal(before, torch.get_rng_state())
@@ -156,13 +156,40 @@ class TestFiring:
         tensor[i], tensor[j] = 0.0, 1.0
         assert not torch.equal(fingerprint(tensor), mark)
 
-    def test_weights_have_the_properties_that_the_proof_uses(self) -> None:
-        """Weights are odd and unlike in their lowest 33 bits."""
-        from freezecheck.probe.change import _weights
+    @settings(max_examples=20, deadline=None)
+    @given(st.data())
+    def test_three_words_edited(self, data: st.DataObject) -> None:
+        """Changes within three 64-bit words show, whatever they are: also the top bit alone, in rows and columns."""
+        rows, columns = 257, 509
+        tensor = torch.zeros(rows * columns + 40, dtype=torch.int64)
+        near = st.tuples(st.integers(0, 2), st.integers(0, 2)).map(lambda at: at[0] * columns + at[1])
+        places = st.one_of(near, st.integers(0, len(tensor) - 1))
+        changed = data.draw(st.lists(places, min_size=1, max_size=3, unique=True))
+        mark = fingerprint(tensor)
+        for place in changed:
+            tensor[place] = data.draw(st.sampled_from([1, -1, 2**32, -(2**63)]))
+        assert not torch.equal(fingerprint(tensor), mark)
 
-        low = _weights() & (2**33 - 1)
-        assert bool((low & 1).all())
-        assert len(low.unique()) == len(low) == raw.CHUNK // 8
+    @pytest.mark.parametrize("dtype", [d for d in DTYPES if d.is_floating_point and d.itemsize > 1])
+    @pytest.mark.parametrize("count", [1000, 31 * 37 * 2, 257 * 509, 2 * 257 * 509, 3 * 257 * 509 + 31 * 37 + 5])
+    @pytest.mark.parametrize("write", [
+        lambda t: t.neg_(),
+        lambda t: t[len(t) // 2 :].neg_(),
+        lambda t: t[::2].neg_(),
+        lambda t: t.mul_(2),
+        lambda t: t.copy_(t.flip(0)),
+        lambda t: t.copy_(t.roll(1)),
+        lambda t: t.copy_(t.roll(512)),
+        lambda t: t.mul_(0.9),
+        lambda t: t.copy_(t.sort().values),
+        lambda t: t.zero_(),
+    ])  # fmt: skip
+    def test_writes_that_change_many_at_once(self, dtype: torch.dtype, count: int, write: object) -> None:
+        """What people do to whole weights shows: turned signs, scalings, other orders."""
+        tensor = torch.linspace(-3, 500, count, dtype=torch.float64).sin().to(dtype)
+        mark = fingerprint(tensor)
+        write(tensor)  # type: ignore[operator]  # a lambda of the list above
+        assert not torch.equal(fingerprint(tensor), mark)
 
     def test_minus_zero_moved_by_nothing(self) -> None:
         """-0.0 has other bytes than 0.0, and the change is 0.0."""
