@@ -149,9 +149,9 @@ def _layers(description: Description, plan: Plan, facts: tuple[Facts, ...], seen
                 path = path.rpartition(".")[0]
                 if path in below:
                     below[path][row.name] = row
+    holders = {row.name: held_by(row) for row in facts}
     for layer in description.layers:
         rows = below[layer.name].values()
-        holders = {row.name: held_by(row) for row in rows}
         training = seen.modes.get(layer.name)
         yield LayerFacts(
             layer=layer,
@@ -159,7 +159,7 @@ def _layers(description: Description, plan: Plan, facts: tuple[Facts, ...], seen
             actual=_joined(["frozen" if holders[row.name] else "trainable" for row in rows]),  # type: ignore[arg-type]  # two of its words
             trainable=sum(row.tensor.numel for row in rows if row.tensor.requires_grad),
             frozen=sum(row.tensor.numel for row in rows if not row.tensor.requires_grad),
-            held_by=", ".join(dict.fromkeys(held for held in holders.values() if held)) or None,
+            held_by=", ".join(dict.fromkeys(filter(None, (holders[row.name] for row in rows)))) or None,
             training=training,
             movable_buffers=layer.statistics if _trains(layer, training, plan) else (),
             saved_bytes=seen.saved_bytes.get(layer.name),

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 from contextlib import contextmanager, redirect_stdout, suppress
+from functools import cache
 from typing import TYPE_CHECKING, TextIO
 
 from .errors import FreezecheckError
@@ -125,4 +126,9 @@ def _flush(stream: TextIO) -> None:
     with suppress(OSError, ValueError):
         stream.flush()
     with suppress(OSError, AttributeError, TypeError):  # Windows names its C library otherwise
-        ctypes.CDLL(None).fflush(None)
+        _c_library().fflush(None)
+
+
+@cache
+def _c_library() -> ctypes.CDLL:
+    return ctypes.CDLL(None)

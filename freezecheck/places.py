@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 Kind = Literal["user", "library", "torch", "freezecheck", "python"]
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
+_OURS = os.path.join(_HERE, "")
+_INSTALLED = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
 _ENTRANCES = tuple(os.path.join(_HERE, name) for name in ("subject.py", "check.py", "pytest_plugin.py"))
 """Where freezecheck calls the user's code: what lies outside of such a frame only called freezecheck."""
 _MOST_FRAMES = 12
@@ -59,23 +61,19 @@ def kind(filename: str) -> Kind:
     """
     if filename.startswith("<"):
         return "user" if filename.startswith("<ipython-input") else "python"
-    path = os.path.abspath(filename)
-    if _inside(path, (_HERE,)):
+    path = filename if os.path.isabs(filename) and ".." not in filename else os.path.abspath(filename)
+    if path.startswith(_OURS):
         return "freezecheck"
-    if _inside(path, _torch_folders()):
+    if path.startswith(_torch_folders()):
         return "torch"
-    if {"site-packages", "dist-packages"} & set(path.split(os.sep)):
+    if any(folder in path for folder in _INSTALLED):
         return "library"
-    return "python" if _inside(path, _python_folders()) else "user"
-
-
-def _inside(path: str, folders: tuple[str, ...]) -> bool:
-    return any(path.startswith(os.path.join(folder, "")) for folder in folders)
+    return "python" if path.startswith(_python_folders()) else "user"
 
 
 @cache
 def _torch_folders() -> tuple[str, ...]:
-    """Where the torch package lies; finding a top-level package does not import it."""
+    """Where the torch package lies, with a separator at the end; finding a top-level package does not import it."""
     try:
         spec = importlib.util.find_spec("torch")
     except (ImportError, ValueError):
@@ -83,13 +81,13 @@ def _torch_folders() -> tuple[str, ...]:
     if spec is None or spec.origin is None:
         return ()
     folder = os.path.dirname(os.path.abspath(spec.origin))
-    return (folder, os.path.realpath(folder))
+    return (os.path.join(folder, ""), os.path.join(os.path.realpath(folder), ""))
 
 
 @cache
 def _python_folders() -> tuple[str, ...]:
     found = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), os.path.dirname(os.__file__))
-    return tuple({os.path.abspath(folder) for folder in found if folder})
+    return tuple({os.path.join(os.path.abspath(folder), "") for folder in found if folder})
 
 
 def user_location(frame: FrameType | None) -> Location | None:

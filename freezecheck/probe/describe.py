@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import dis
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from types import CodeType
 from typing import Any, Literal
 
@@ -48,8 +49,10 @@ class Anatomy:
         """Return the tensor that stands under a name by now: a forward may put a new buffer in an old one's place."""
         path, _, key = name.rpartition(".")
         module = self.modules.get(path)
-        held = {} if module is None else {**module._parameters, **module._buffers}
-        return held.get(key)
+        if module is None:
+            return None
+        owner = module._parameters if key in module._parameters else module._buffers
+        return owner[key] if key in owner else None  # noqa: SIM401  # a scripted module's has no `get`
 
 
 def describe(model: nn.Module) -> Description:
@@ -82,11 +85,13 @@ def anatomy(
                 names.setdefault(id(tensor), []).append(name)
         layers.append(_layer(path, module, tuple(owned)))
     tensors = tuple(_tensor(names[key], kinds[key], tensor, gradient_of) for key, tensor in live.items())
-    by_id = {key: names[key][0] for key in live}
-    strays = tuple(_strays(modules, live, by_id))
-    return Anatomy(
-        Description(tensors, tuple(layers), strays), {by_id[key]: tensor for key, tensor in live.items()}, modules
-    )
+    by_name = {names[key][0]: tensor for key, tensor in live.items()}
+    return Anatomy(Description(tensors, tuple(layers), strays_on(modules, by_name)), by_name, modules)
+
+
+def strays_on(modules: Mapping[str, nn.Module], tensors: Mapping[str, torch.Tensor]) -> tuple[StrayFlag, ...]:
+    """Return the attributes that look like the flag and set nothing, on modules by path and tensors by name."""
+    return (*_on_tensors(tensors), *_on_modules(modules, {id(tensor): name for name, tensor in tensors.items()}))
 
 
 def walk(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -124,7 +129,7 @@ def _tensor(
         name=names[0],
         kind=kind,
         shape=() if lazy else tuple(tensor.shape),
-        dtype=str(tensor.dtype).removeprefix("torch."),
+        dtype=_dtype(tensor.dtype),
         numel=0 if lazy else tensor.numel(),
         requires_grad=tensor.requires_grad,
         differentiable=tensor.dtype.is_floating_point or tensor.dtype.is_complex,
@@ -132,6 +137,11 @@ def _tensor(
         gradient_before=gradient_in(None if lazy or not tensor.is_leaf else gradient_of(tensor)),
         device=str(tensor.device),
     )
+
+
+@cache
+def _dtype(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def gradient_in(gradient: torch.Tensor | None) -> Gradient:
@@ -221,12 +231,15 @@ def statistics_of(path: str, module: nn.Module) -> Iterator[str]:
             yield from (prefix + key for key in buffers if key.endswith(("_u", "_v")))
 
 
-def _strays(modules: dict[str, nn.Module], live: dict[int, torch.Tensor], names: dict[int, str]) -> Iterator[StrayFlag]:
-    for key, tensor in live.items():
+def _on_tensors(tensors: Mapping[str, torch.Tensor]) -> Iterator[StrayFlag]:
+    for name, tensor in tensors.items():
         for attribute, value in list(getattr(tensor, "__dict__", {}).items()):
             likely = _looks_like_the_flag(attribute, value) or _says_so_of_a_tensor(attribute, value)
             if likely and _missed(tensor, value):
-                yield StrayFlag(names[key], "parameter", attribute, repr(value), (names[key],))
+                yield StrayFlag(name, "parameter", attribute, repr(value), (name,))
+
+
+def _on_modules(modules: Mapping[str, nn.Module], names: Mapping[int, str]) -> Iterator[StrayFlag]:
     for path, module in modules.items():
         for attribute, value in list(vars(module).items()):
             likely = attribute == "requires_grad" or _looks_like_the_flag(attribute, value)
@@ -240,8 +253,13 @@ def _strays(modules: dict[str, nn.Module], live: dict[int, torch.Tensor], names:
 def _looks_like_the_flag(attribute: str, value: Any) -> bool:
     if attribute == "requires_grad_":  # the method, overwritten by an assignment
         return not callable(value)
+    return _reads_like_the_flag(attribute) and isinstance(value, (bool, int))
+
+
+@lru_cache(maxsize=1024)
+def _reads_like_the_flag(attribute: str) -> bool:
     bare = attribute.lower().replace("_", "")
-    if not bare.startswith("req") or not any(word in bare for word in _GRAD) or not isinstance(value, (bool, int)):
+    if not bare.startswith("req") or not any(word in bare for word in _GRAD):
         return False
     return difflib.SequenceMatcher(None, bare, "requiresgrad").ratio() >= _LIKENESS
 

@@ -93,6 +93,10 @@ def storage_of(tensor: torch.Tensor) -> int:
         return -id(tensor)  # sparse, wrapped and lazy tensors have no storage of their own
 
 
+_PLAIN = frozenset({type(None), bool, int, float, str})
+_TENSORS = frozenset({torch.Tensor, torch.nn.Parameter})
+
+
 def tensors_in(args: Iterable[Any], kwargs: Mapping[str, Any]) -> list[torch.Tensor]:
     """Return the tensors among arguments, also inside of lists, tuples and dicts."""
     found: list[torch.Tensor] = []
@@ -104,7 +108,10 @@ def tensors_in(args: Iterable[Any], kwargs: Mapping[str, Any]) -> list[torch.Ten
 
 def _collect(values: Iterable[Any], found: list[torch.Tensor]) -> None:
     for value in values:
-        if isinstance(value, torch.Tensor):
+        kind = type(value)  # asked first: most are plain, and this runs for every call of torch
+        if kind in _PLAIN:
+            continue
+        if kind in _TENSORS or isinstance(value, torch.Tensor):
             found.append(value)
         elif isinstance(value, (list, tuple)):
             _collect(value, found)

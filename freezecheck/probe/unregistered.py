@@ -157,8 +157,10 @@ def _content(cell: Any) -> Any:
 
 
 def _holds_nothing(value: Any) -> bool:
-    """Whether it is a plain value or an empty container, as nearly all attributes of torch's own layers are."""
-    return type(value) in _PLAIN or (isinstance(value, (dict, list, tuple, set)) and not value)
+    """Whether it is a plain value or a container of none but those, as all attributes of torch's own layers are."""
+    if isinstance(value, (list, tuple, set)):
+        return len(value) <= _MOST_ITEMS and _PLAIN.issuperset(map(type, value))
+    return type(value) in _PLAIN or (isinstance(value, dict) and not value)
 
 
 def _kind(value: Any) -> str:

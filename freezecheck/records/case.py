@@ -134,22 +134,22 @@ class Case:
         """Every layer under its path."""
         return {layer.name: layer for layer in self.layers}
 
-    @property
+    @cached_property
     def parameters(self) -> tuple[Facts, ...]:
         """The rows of the parameters."""
         return tuple(f for f in self.facts if not f.is_buffer)
 
-    @property
+    @cached_property
     def buffers(self) -> tuple[Facts, ...]:
         """The rows of the buffers."""
         return tuple(f for f in self.facts if f.is_buffer)
 
-    @property
+    @cached_property
     def frozen(self) -> tuple[Facts, ...]:
         """The rows of the parameters that are expected frozen."""
         return tuple(f for f in self.parameters if f.expected is Expected.FROZEN)
 
-    @property
+    @cached_property
     def trainable(self) -> tuple[Facts, ...]:
         """The rows of the parameters that are expected trainable and could be (floating or complex)."""
         return tuple(f for f in self.parameters if f.expected is Expected.TRAINABLE and f.tensor.differentiable)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ..errors import SpecError
-from ..probe.describe import anatomy
+from ..probe.describe import anatomy, strays_on
 from ..probe.evidence import Evidence
 from ..probe.held import Content, copy_all
 from ..probe.members import groups_of, hooks_on, memberships
@@ -26,6 +26,7 @@ from ..records import (
     Need,
     Observation,
     Plan,
+    Tensor,
     Update,
 )
 from ..spec.match import match
@@ -288,21 +289,19 @@ class Watched:
 
     def description(self, put_in_eval: Container[nn.Module]) -> Description:
         """The model as the training had it: flags that any step saw on, and layers that somebody had put in eval."""
-        now = anatomy(self.model)
-        tensors = tuple(
-            replace(
-                t,
-                requires_grad=self.trained.get(t.name, t.requires_grad),
-                gradient_before=Gradient.NONE if self._untouched(t.name) else t.gradient_before,
-            )
-            for t in self.body.description.tensors
-        )
-        asked = {p for p, m in self.body.modules.items() if p and m in put_in_eval}
+        tensors = tuple(self._as_trained(tensor) for tensor in self.body.description.tensors)
+        asked = tuple(f"{path}." for path, module in self.body.modules.items() if path and module in put_in_eval)
         layers = tuple(
-            replace(layer, training=not any(f"{layer.name}.".startswith(f"{path}.") for path in asked))
-            for layer in self.body.description.layers
+            replace(layer, training=not f"{layer.name}.".startswith(asked)) for layer in self.body.description.layers
         )
-        return Description(tensors, layers, now.description.strays)
+        return Description(tensors, layers, strays_on(self.body.modules, self.body.tensors))
+
+    def _as_trained(self, tensor: Tensor) -> Tensor:
+        flag = self.trained.get(tensor.name, tensor.requires_grad)
+        gradient = Gradient.NONE if self._untouched(tensor.name) else tensor.gradient_before
+        if (flag, gradient) == (tensor.requires_grad, tensor.gradient_before):
+            return tensor
+        return replace(tensor, requires_grad=flag, gradient_before=gradient)
 
     def _untouched(self, name: str) -> bool:
         """Whether a gradient of earlier is in nobody's way: in no optimizer, and no clipping wrote to it."""
