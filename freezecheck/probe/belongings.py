@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 import random
 import sys
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import is_dataclass
 from functools import partial
 from types import SimpleNamespace
@@ -36,40 +37,34 @@ class Record(Protocol):
 class Contents:
     """The items of a dict, list, deque or set, put back into the same object in the same order."""
 
-    __slots__ = ("_items", "_object", "what")
+    __slots__ = ("_items", "_object", "_values", "what")
 
     def __init__(self, what: str, container: Any) -> None:
         self.what, self._object = what, container
-        self._items = _items(container)
+        self._items = list(container)
+        self._values = list(container.values()) if type(container) in _MAPPINGS else None
 
     def restore(self) -> None:
         """Make the container hold the very same objects again."""
-        box, now = self._object, _items(self._object)
-        if len(now) == len(self._items) and all(map(_is, now, self._items)):
+        box = self._object
+        if _same_objects(box, self._items) and (self._values is None or _same_objects(box.values(), self._values)):
             return
         box.clear()
         if type(box) in _SEQUENCES:
             box.extend(self._items)
         else:
-            box.update(self._items)
+            box.update(self._items if self._values is None else zip(self._items, self._values, strict=True))
 
 
-def _items(container: Any) -> list[Any]:
-    return list(container.items() if type(container) in _MAPPINGS else container)
-
-
-def _is(now: Any, before: Any) -> bool:
-    if type(before) is tuple and type(now) is tuple and len(now) == len(before) == 2:
-        return now[0] is before[0] and now[1] is before[1]
-    return now is before
+def _same_objects(now: Collection[Any], before: Collection[Any]) -> bool:
+    return len(now) == len(before) and all(map(operator.is_, now, before))
 
 
 class Empties:
     """Containers that held nothing, most of a module's registries of hooks: one record for all of them is far less."""
 
-    what = "containers that were empty"
-
-    def __init__(self) -> None:
+    def __init__(self, what: str) -> None:
+        self.what = what
         self._boxes: list[Any] = []
 
     def add(self, box: Any) -> None:
@@ -112,7 +107,7 @@ class Belongings:
         self.records = records
         self._hold = hold
         self._seen: set[int] = set()
-        self._empties = Empties()
+        self._empties = Empties("containers that were empty")
         records.append(self._empties)
 
     def walk(self, path: str, thing: Any, state: bool = False) -> None:
@@ -142,10 +137,10 @@ class Belongings:
         return new
 
     def _container(self, path: str, box: Any, state: bool) -> None:
-        if not self._new(box):
-            return
         if not box:
             self._empties.add(box)
+            return
+        if not self._new(box):
             return
         if type(box) is not tuple:
             self.records.append(Contents(path, box))
@@ -153,8 +148,7 @@ class Belongings:
             return
         mapping = type(box) in _MAPPINGS
         for key, value in box.items() if mapping else enumerate(box):
-            kind = type(value)
-            if kind in _CONTAINERS or kind not in _PLAIN:
+            if type(value) not in _PLAIN:
                 self.walk(f"{path}[{key!r}]" if not isinstance(key, Tensor) else f"{path}[...]", value, state)
 
     def _subclass(self, path: str, box: Any) -> None:
@@ -181,7 +175,11 @@ class Belongings:
                     self.walk(prefix + name, value, state)
         for name, value in list(attributes.items()):
             kind = type(value)
-            if kind in _CONTAINERS or kind not in _PLAIN:
+            if kind in _PLAIN:
+                continue
+            if kind in _CONTAINERS and not value:  # most of what a module has
+                self._container(name, value, state=False)
+            else:
                 self.walk(prefix + name, value)
 
     def _script_module(self, prefix: str, module: nn.Module) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import mmap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
+from functools import cache
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -20,17 +22,21 @@ SMALL = 4096
 
 _ALIGN = 64
 _HUGE_PAGE = 2**21
+_WORTH_HUGE_PAGES = 2**24
+"""Bytes from which on a block is asked for in huge pages: to find them, the kernel may first have to move others."""
 
 
 class Content:
     """What a tensor held at one moment: a copy of it, or a fingerprint until somebody is about to write to it."""
 
-    __slots__ = ("_copies", "_data", "_mark", "_parts", "_sizes", "asked", "lost")
+    __slots__ = ("_copies", "_data", "_mark", "_parts", "_sizes", "asked", "lost", "nbytes")
 
     def __init__(self, data: Tensor) -> None:
         self._data = data
         self._parts = parts(data)
         self._sizes = [part.untyped_storage().nbytes() for part in self._parts]
+        self.nbytes = sum(part.nbytes for part in self._parts)
+        """Bytes of memory it covers."""
         self._copies: list[Tensor] | None = None
         self._mark: Tensor | None = None
         self.lost = False
@@ -47,16 +53,6 @@ class Content:
     def kept(self) -> bool:
         """Whether it can be put back."""
         return self._copies is not None or self.empty
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of memory it covers."""
-        return sum(part.numel() * part.element_size() for part in self._parts)
-
-    @property
-    def places(self) -> list[int]:
-        """Addresses of the storages it lies in."""
-        return [part.untyped_storage().data_ptr() for part in self._parts]
 
     def mark(self) -> None:
         """Remember its fingerprint."""
@@ -97,6 +93,12 @@ class Content:
             return None
         return self._copies[0]
 
+    def lend(self) -> Tensor:
+        """Return the copy, for others to write to in the content's place; what it was copied from is what is kept."""
+        assert self._copies is not None, "only what was copied can be lent"
+        self._parts, self._copies = self._copies, self._parts
+        return self._parts[0]
+
     def put_back(self, written: bool = False) -> None:
         """Write the content back where it lay; what is still the same is not written, unless `written` is known."""
         if self._copies is None:
@@ -131,9 +133,7 @@ def copy_all(contents: Iterable[Content]) -> None:
     """Copy many contents at once: on the CPU into one new block of large pages, which costs far less than many."""
     wanted = [content for content in contents if not content.kept]
     sources = [part for content in wanted for part in content._parts]
-    here = [part for part in sources if part.device.type == "cpu"]
-    sizes = [-(-part.numel() * part.element_size() // _ALIGN) * _ALIGN for part in here]
-    room = iter(torch.split(_block(sum(sizes)), sizes) if here else ())
+    room = _rooms([part.nbytes for part in sources if part.device.type == "cpu"])
     copies = [_like(part, next(room)) if part.device.type == "cpu" else torch.empty_like(part) for part in sources]
     if sources:
         torch._foreach_copy_(copies, sources)
@@ -142,20 +142,26 @@ def copy_all(contents: Iterable[Content]) -> None:
         content._copies = [next(each) for _ in content._parts]
 
 
-def _block(size: int) -> Tensor:
-    """Return uninitialised bytes; from 2 MiB on in huge pages, since a page fault costs more than copying a page."""
-    if size < _HUGE_PAGE or not hasattr(mmap, "MADV_HUGEPAGE"):
-        return torch.empty(size, dtype=torch.uint8, device="cpu")
-    block = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+def _rooms(sizes: Sequence[int]) -> Iterator[Tensor]:
+    """Yield uninitialised bytes, each in a storage of its own.
+
+    Large ones lie together in huge pages, since a page fault costs more than copying a page.
+    """
+    starts = list(accumulate((-(-size // _ALIGN) * _ALIGN for size in sizes), initial=0))
+    if starts[-1] < _WORTH_HUGE_PAGES or not hasattr(mmap, "MADV_HUGEPAGE"):
+        yield from (torch.empty(size, dtype=torch.uint8, device="cpu") for size in sizes)
+        return
+    block = mmap.mmap(-1, starts[-1], flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     block.madvise(mmap.MADV_HUGEPAGE)
-    room = torch.frombuffer(block, dtype=torch.uint8)
-    room[::_HUGE_PAGE] = 0  # one thread meets every page first: threads that fault together wait for each other
-    return room
+    # One thread meets every page first: threads that fault together wait for each other.
+    torch.frombuffer(block, dtype=torch.uint8)[::_HUGE_PAGE] = 0
+    for start, size in zip(starts, sizes, strict=False):
+        yield torch.frombuffer(block, dtype=torch.uint8, offset=start, count=size)
 
 
 def _like(part: Tensor, room: Tensor) -> Tensor:
     """Return a dense tensor in `room`, with the shape of `part` and its order in memory."""
-    flat = room[: part.numel() * part.element_size()].view(part.dtype)
+    flat = room.view(part.dtype)
     if part.is_contiguous():
         return flat.view(part.shape)
     order = memory_order(part)
@@ -169,12 +175,16 @@ class Held:
     def __init__(self, name: str, tensor: Tensor, state: bool) -> None:
         self.name, self.tensor, self.state = name, tensor, state
         self.lent = False
-        """Its copy stands in for it: nobody writes to the tensor itself."""
-        self.content = self.base = Content(tensor.data)
+        """Its copy stands in for it in an optimizer's state: nobody writes to the tensor itself."""
+        self._content_lent = False
+        """Its copy is its content for the time of the check: nobody writes to where it lay."""
+        self._data = data = tensor.data
+        self.content = self.base = Content(data)
         self.leaf = tensor.is_leaf
-        self._data, self._class, self._requires_grad = tensor.data, type(tensor), tensor.requires_grad
-        self._version = None if tensor.is_inference() else grad_mode._unsafe_preserve_version_counter(tensor)
-        self._count = None if tensor.is_inference() else tensor._version
+        self._class, self._requires_grad = type(tensor), tensor.requires_grad
+        counted = not tensor.is_inference()
+        self._version = grad_mode._unsafe_preserve_version_counter(tensor) if counted else None
+        self._count = tensor._version if counted else None
         """Goes up with every write that torch sees: what was surely written need not be compared."""
         self._hooks = {name: getattr(tensor, name) for name in _HOOKS} if self.leaf else {}
         self.attributes = getattr(tensor, "__dict__", None)
@@ -195,6 +205,17 @@ class Held:
     def wants_copy(self) -> bool:
         """Whether a copy is due at once: it may be trained, torch writes to it, or it is small."""
         return self.state or (self.leaf and self._requires_grad) or self.content.nbytes <= SMALL
+
+    def lend_content(self) -> None:
+        """Let a weight be trained in its copy, so that nothing has to be copied back.
+
+        Only where nobody else can reach its memory, through a view or a numpy array: they would see another weight
+        than the model's.
+        """
+        trains = self.leaf and self._requires_grad and is_plain(self.tensor) and self.content.copy is not None
+        if trains and _users(self._data) == _own_users():
+            self.tensor.data = self.content.lend()
+            self._content_lent = True
 
     def set_gradient_aside(self) -> None:
         """Take the gradient off, so that nothing is accumulated into it."""
@@ -217,7 +238,8 @@ class Held:
             tensor.grad = None  # one of another shape would refuse the old storage
         if self.content.empty or not same_place(tensor, self._data):
             tensor.data = self._data
-        self.content.put_back(self._count is not None and tensor._version != self._count)
+        if not self._content_lent:
+            self.content.put_back(self._count is not None and tensor._version != self._count)
         if type(tensor) is not self._class:
             tensor.__class__ = self._class
         if self._version is not None:
@@ -236,6 +258,17 @@ class Held:
             self._grad_content.put_back()
         if tensor.grad is not self.grad:
             tensor.grad = self.grad
+
+
+def _users(tensor: Tensor) -> int:
+    return int(torch._C._storage_Use_Count(tensor.untyped_storage()._cdata))
+
+
+@cache
+def _own_users() -> int:
+    """How many use the storage of a weight that nobody else does, once it is held."""
+    held = Held("", torch.nn.Parameter(torch.empty(1, device="cpu")), state=False)
+    return _users(held._data)
 
 
 _HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks")

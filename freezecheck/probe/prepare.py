@@ -24,14 +24,15 @@ def prepare(subject: Subject, ground: Ground, seed: int) -> None:
     """
     from ..inputs import infer, on_device
 
-    seed_everything(seed)
     if subject.make_inputs is None:
+        seed_everything(seed)
         with torch.enable_grad(), eager():
             found = infer(subject.model, subject.extras, subject.asking)
         subject.make_inputs, subject.inputs_said = on_device(found.make, _device_of(subject)), found.said
     elif subject.device is not None:
         subject.make_inputs = on_device(subject.make_inputs, subject.device)
     if any(is_lazy(t) for t in (*subject.model.parameters(), *subject.model.buffers())):
+        seed_everything(seed)
         with users_code("the first forward of a lazy layer", ProbeError), torch.no_grad(), eager():
             call_model(subject.model, subject.make_inputs())
         ground.settle()

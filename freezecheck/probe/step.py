@@ -135,9 +135,9 @@ class Probe:
                 own_mode()  # schedule-free optimizers have a mode of their own
         self.memberships: dict[str, tuple[Membership, ...]]
         self.memberships, self.foreign = memberships(self.optimizers, self.names)
-        for name in self.memberships:
+        for name in self.memberships.keys() - self.trainable.keys():
             before = self.ground.gradient_before(self.anatomy.tensors[name])
-            if name not in self.trainable and gradient_in(before) is Gradient.ZERO and before is not None:
+            if before is not None and gradient_in(before) is Gradient.ZERO:
                 # Somebody's loop clears gradients with set_to_none=False: do as that loop does.
                 self.anatomy.tensors[name].grad = before.detach().clone()
 
@@ -249,7 +249,7 @@ class Probe:
             return True
         if self.meta:
             return False
-        self.moved = {n: self.ground.change(self.trainable[n]) for n in wanted if n in self.memberships}
+        self.moved = {n: self.ground.change(self.parameters[n]) for n in wanted if n in self.memberships}
         return any(not self.moved[n][0] and self._moves(n) for n in self.moved)
 
     def _moves(self, name: str) -> bool:

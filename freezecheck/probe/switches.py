@@ -47,8 +47,24 @@ def generators() -> Iterator[Switch]:
         module: Any = getattr(torch, kind, None)
         if module is not None and module.is_initialized():
             yield Switch(f"the state of {kind}'s generators", module.get_rng_state_all, module.set_rng_state_all)
+        seeds = getattr(module, "_lazy_seed_tracker", None)  # what a device not yet in use will be seeded with
+        if seeds is not None:
+            write = partial(_wait_to_seed, module, seeds)
+            yield Switch(f"the seed of {kind}'s generators", partial(_copied, seeds), write)
     if torch.backends.mps.is_available():
         yield Switch("the state of mps's generator", torch.mps.get_rng_state, torch.mps.set_rng_state)
+
+
+def _copied(seeds: object) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, list) else value for name, value in vars(seeds).items()}
+
+
+def _wait_to_seed(module: Any, seeds: object, before: dict[str, Any]) -> None:
+    """Have a device seeded with what it was to be seeded with: when it comes into use, or now if it did meanwhile."""
+    vars(seeds).update(before)
+    if module.is_initialized():
+        for seed, _ in filter(None, before.get("call_order", ())):
+            seed()
 
 
 def switches() -> Iterator[Switch]:

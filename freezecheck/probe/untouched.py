@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..errors import ProbeError
-from .belongings import Belongings, Contents, Record, global_hooks
+from .belongings import Belongings, Contents, Empties, Record, global_hooks
 from .held import Content, Held, copy_all
+from .raw import is_plain
 from .switches import generators, switches
 
 
@@ -25,8 +26,8 @@ class Ground:
 
     def __init__(self) -> None:
         self._held: dict[int, Held] = {}
-        self._by_storage: dict[int, list[Held]] = {}
-        self._records: list[Record] = []
+        self._without_attributes = Empties("attributes of tensors that had none")
+        self._records: list[Record] = [self._without_attributes]
         self._generators: list[Record] = []
 
     # ------------------------------------------------------------ what the probe asks and tells
@@ -35,11 +36,6 @@ class Ground:
         """Copy a tensor's content now, unless it was kept; call it before anything writes to the tensor."""
         held = self._held.get(id(tensor))
         if held is not None:
-            self._keep(held)
-
-    def keep_storage(self, data_ptr: int) -> None:
-        """Keep every tensor that lies in the storage at this address; call it before a write through an alias."""
-        for held in self._by_storage.get(data_ptr, ()):
             self._keep(held)
 
     def _keep(self, held: Held) -> None:
@@ -60,8 +56,11 @@ class Ground:
         held = self._held.get(id(tensor))
         if held is None:
             return False, None
+        now = tensor if now is None else now
+        if is_plain(now):  # as nearly all are, and there are many
+            return held.base.change(now)
         with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
-            return held.base.change(tensor if now is None else now)
+            return held.base.change(now)
 
     def before(self, tensor: Tensor) -> Tensor | None:
         """Return the content that `change` compares with; None where no copy was kept. Never write to it."""
@@ -106,15 +105,18 @@ class Ground:
         self._records += switches()
         self._records += global_hooks()
         belongings = Belongings(self._records, self._hold)
-        belongings.walk("", model)
-        for index, optimizer in enumerate(optimizers):
-            belongings.walk(f"optimizers[{index}]", optimizer)
+        with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
+            belongings.walk("", model)
+            for index, optimizer in enumerate(optimizers):
+                belongings.walk(f"optimizers[{index}]", optimizer)
         self._take([(held, held.content) for held in self._held.values()])
         for optimizer in optimizers:
             if type(optimizer).__module__.startswith("torch.optim"):
                 self._lend_state(optimizer)
-        for held in self._held.values():
-            held.set_gradient_aside()
+        with torch.no_grad():
+            for held in self._held.values():
+                held.set_gradient_aside()
+                held.lend_content()
 
     def _lend_state(self, optimizer: Optimizer) -> None:
         """Give an optimizer the copies of its state to write to, so that nothing is written to the state itself.
@@ -134,20 +136,18 @@ class Ground:
         if held is not None:
             held.state |= state
             return
-        with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
-            held = self._held[id(tensor)] = Held(name, tensor, state)
-        if held.attributes is not None:
+        held = self._held[id(tensor)] = Held(name, tensor, state)
+        if held.attributes:
             self._records.append(Contents(f"the attributes of {name}", held.attributes))
+        elif held.attributes is not None:
+            self._without_attributes.add(held.attributes)
         self._records += [Contents(f"the hooks of {name}", hooks) for hooks in held.hooks]
 
     def _take(self, contents: list[tuple[Held, Content]]) -> None:
         """Copy or fingerprint contents, as each tensor asks."""
         copy_all(content for held, content in contents if held.wants_copy)
-        for held, content in contents:
-            if not content.kept:
-                content.mark()
-            for place in content.places:
-                self._by_storage.setdefault(place, []).append(held)
+        for _, content in contents:
+            content.mark()
 
     # ------------------------------------------------------------ exit
 

@@ -61,11 +61,11 @@ def write_data(model: Net, optimizer: Optimizer, ground: Ground) -> None:
         parameter.data.mul_(2).add_(1)
 
 
-def write_by_storage(model: Net, optimizer: Optimizer, ground: Ground) -> None:
+def write_by_alias(model: Net, optimizer: Optimizer, ground: Ground) -> None:
     for parameter in alive(model):
-        alias = parameter.detach()
-        ground.keep_storage(alias.untyped_storage().data_ptr())
-        alias.fill_(float("nan"))
+        ground.keep(parameter)
+    for parameter in alive(model):
+        parameter.detach().fill_(float("nan"))
 
 
 def swap_storage(model: Net, optimizer: Optimizer, ground: Ground) -> None:
@@ -130,7 +130,7 @@ def interrupt(model: Net, optimizer: Optimizer, ground: Ground) -> None:
 
 
 DEEDS: tuple[Deed, ...] = (
-    step, flip_flags, flip_modes, hang_hooks, write_data, write_by_storage, swap_storage, replace_tensors,
+    step, flip_flags, flip_modes, hang_hooks, write_data, write_by_alias, swap_storage, replace_tensors,
     write_gradients, rebuild, shake_the_world, graph_into_buffer, stumble, interrupt,
 )  # fmt: skip
 
@@ -377,15 +377,79 @@ class TestGround:
         assert type(model) is nn.LazyLinear
         assert is_lazy(model.weight)
 
+    @pytest.mark.parametrize("begun", [False, True])
+    def test_the_seed_of_a_device_not_yet_in_use(self, monkeypatch: pytest.MonkeyPatch, begun: bool) -> None:
+        """torch.manual_seed keeps a seed for a GPU that is first used later, and the check's own must not take over."""
+        monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+        seeds = type(torch.cuda._lazy_seed_tracker)()
+        monkeypatch.setattr(torch.cuda, "_lazy_seed_tracker", seeds)
+        given: list[int] = []
+        seeds.queue_seed_all(lambda: given.append(42), [])
+        before = vars(seeds).copy()
+        with untouched(nn.Linear(1, 1)):
+            torch.manual_seed(0)
+            assert vars(seeds) != before
+            monkeypatch.setattr(torch.cuda, "is_initialized", lambda: begun)
+        assert vars(seeds) == before
+        assert given == [42] * begun
+
     def test_frozen_weights_are_not_held_twice(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Copies cover what is trainable, buffers and state: of the frozen weights no copy is made."""
         from freezecheck.probe import held
 
         sizes: list[int] = []
-        block = held._block
-        monkeypatch.setattr(held, "_block", lambda size: sizes.append(size) or block(size))
+        rooms = held._rooms
+        monkeypatch.setattr(held, "_rooms", lambda wanted: sizes.extend(wanted) or rooms(wanted))
         model = nn.Sequential(nn.Linear(512, 512, bias=False).requires_grad_(False), nn.Linear(512, 2, bias=False))
         with untouched(model):
             pass
         assert sum(sizes) == 512 * 2 * 4
         assert model[0].weight.nbytes == raw.CHUNK
+
+    def test_a_weight_is_trained_in_its_copy(self) -> None:
+        """What nobody else can reach is written elsewhere, each in a storage of its own, and comes back by itself."""
+        model = nn.Sequential(nn.Linear(600, 600), nn.Linear(600, 600))
+        memory = [parameter.data_ptr() for parameter in model.parameters()]
+        optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+        with untouched(model, [optimizer]) as ground:
+            before = [parameter.clone() for parameter in model.parameters()]
+            lent = [parameter.untyped_storage() for parameter in model.parameters()]
+            assert len({storage.data_ptr() for storage in lent} - set(memory)) == len(memory)
+            assert [storage.nbytes() for storage in lent] == [p.nbytes for p in model.parameters()]
+            model(torch.ones(1, 600)).sum().backward()
+            optimizer.step()
+            for parameter, old in zip(model.parameters(), before, strict=True):
+                assert ground.change(parameter)[0]
+                assert torch.equal(ground.before(parameter), old)
+        assert [parameter.data_ptr() for parameter in model.parameters()] == memory
+        assert all(map(torch.equal, model.parameters(), before))
+
+    @pytest.mark.parametrize("reach", [
+        lambda weight: weight.view(-1),
+        lambda weight: weight.detach(),
+        lambda weight: weight.data,
+        lambda weight: weight.detach().numpy(),
+        lambda weight: torch.from_numpy(weight.detach().numpy()),
+        lambda weight: torch.utils.dlpack.from_dlpack(weight.detach()),
+        lambda weight: nn.Parameter(weight.data),
+    ])  # fmt: skip
+    def test_a_weight_that_others_reach_stays_where_it_is(self, reach: Callable[[nn.Parameter], object]) -> None:
+        """A view or an array of the caller's goes on seeing the very weight that the model has."""
+        model = nn.Linear(64, 64)
+        memory = model.weight.data_ptr()
+        alias = reach(model.weight)
+        with untouched(model):
+            assert model.weight.data_ptr() == memory
+            model.weight.data.fill_(7.0)
+            assert (torch.as_tensor(alias) == 7).all()
+        assert model.weight.data_ptr() == memory
+        assert not (model.weight == 7).any()
+
+    def test_a_graph_of_the_callers_is_as_it_was(self) -> None:
+        """A backward that begins after the check finds the weights that its forward saw."""
+        model = nn.Linear(64, 64)
+        loss = (model.weight * model.weight).sum()
+        with untouched(model):
+            model.weight.data.fill_(7.0)
+        loss.backward()
+        assert torch.equal(model.weight.grad, 2 * model.weight)
