@@ -22,6 +22,8 @@ SMALL = 4096
 
 _ALIGN = 64
 _HUGE_PAGE = 2**21
+_SHARED = 2**16
+"""Elements that are enough for torch to share work among its threads (its grain is 2**15)."""
 _WORTH_HUGE_PAGES = 2**24
 """Bytes from which on a block is asked for in huge pages: to find them, the kernel may first have to move others."""
 
@@ -151,10 +153,12 @@ def _rooms(sizes: Sequence[int]) -> Iterator[Tensor]:
     if starts[-1] < _WORTH_HUGE_PAGES or not hasattr(mmap, "MADV_HUGEPAGE"):
         yield from (torch.empty(size, dtype=torch.uint8, device="cpu") for size in sizes)
         return
-    block = mmap.mmap(-1, starts[-1], flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    count = -(-starts[-1] // _HUGE_PAGE)
+    block = mmap.mmap(-1, count * _HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     block.madvise(mmap.MADV_HUGEPAGE)
-    # One thread meets every page first: threads that fault together wait for each other.
-    torch.frombuffer(block, dtype=torch.uint8)[::_HUGE_PAGE] = 0
+    # Each page is met by one thread before any copying: threads that fault in one page wait for each other.
+    pages = torch.frombuffer(block, dtype=torch.int64).view(count, -1)
+    pages[:, : -(-_SHARED // count)].zero_()
     for start, size in zip(starts, sizes, strict=False):
         yield torch.frombuffer(block, dtype=torch.uint8, offset=start, count=size)
 

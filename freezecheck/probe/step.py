@@ -324,6 +324,8 @@ class Probe:
     def _change(self, name: str, tensor: torch.Tensor) -> tuple[bool, float | None]:
         """As `Ground.change`, with what stands in a tensor's place by now; a buffer that only grew has not moved."""
         now = self.anatomy.now(name)
+        if now is tensor:
+            return self.ground.change(tensor)
         grew = name not in self.parameters and now is not None and grown_from(tensor, now)
         if grew and not self.ground.change(tensor)[0]:
             return False, 0.0
