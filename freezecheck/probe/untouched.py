@@ -21,7 +21,8 @@ class Ground:
     """The model as it was when the check began: what moved since, and whose gradient lay where.
 
     Copied at once: what requires grad, registered buffers, optimizer state. Everything else has a fingerprint, and is
-    copied by `keep` just before it is written.
+    copied by `keep` just before it is written. Where nobody else can tell, a weight is trained in its copy and torch's
+    own optimizers write to the copies of their state: then nothing has to be copied back.
     """
 
     def __init__(self) -> None:

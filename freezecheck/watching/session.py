@@ -4,8 +4,8 @@ What is hooked, and undone on exit: every module's forward and every optimizer's
 given to a step, which does the forward and the backward, is followed), what `patches` adds, and the tracer's mode. Only
 the thread that began the watch is looked at: DataParallel's and a DataLoader's threads train nothing of their own.
 
-Cost, measured with `tests/benchmarks/watch.py`: a copy of what trains once, the tracer's few per cent per watched
-step, one comparison at the end; nothing once the watch is over.
+Cost, measured with `tests/benchmarks/watch.py`: a fingerprint of every tensor as the watch begins (of small ones a
+copy), the tracer's few per cent per watched step, one comparison at the end; nothing once the watch is over.
 """
 
 from __future__ import annotations
