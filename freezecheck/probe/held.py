@@ -6,7 +6,6 @@ import math
 import mmap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from functools import cache
 from itertools import accumulate
 from typing import Any
 
@@ -95,12 +94,6 @@ class Content:
             return None
         return self._copies[0]
 
-    def lend(self) -> Tensor:
-        """Return the copy, for others to write to in the content's place; what it was copied from is what is kept."""
-        assert self._copies is not None, "only what was copied can be lent"
-        self._parts, self._copies = self._copies, self._parts
-        return self._parts[0]
-
     def put_back(self, written: bool = False) -> None:
         """Write the content back where it lay; what is still the same is not written, unless `written` is known."""
         if self._copies is None:
@@ -160,7 +153,10 @@ def _rooms(sizes: Sequence[int]) -> Iterator[Tensor]:
     pages = torch.frombuffer(block, dtype=torch.int64).view(count, -1)
     pages[:, : -(-_SHARED // count)].zero_()
     for start, size in zip(starts, sizes, strict=False):
-        yield torch.frombuffer(block, dtype=torch.uint8, offset=start, count=size)
+        if size:
+            yield torch.frombuffer(block, dtype=torch.uint8, offset=start, count=size)
+        else:  # of nothing there is no view
+            yield torch.empty(0, dtype=torch.uint8, device="cpu")
 
 
 def _like(part: Tensor, room: Tensor) -> Tensor:
@@ -179,9 +175,7 @@ class Held:
     def __init__(self, name: str, tensor: Tensor, state: bool) -> None:
         self.name, self.tensor, self.state = name, tensor, state
         self.lent = False
-        """Its copy stands in for it in an optimizer's state: nobody writes to the tensor itself."""
-        self._content_lent = False
-        """Its copy is its content for the time of the check: nobody writes to where it lay."""
+        """Its copy stands in for it: nobody writes to the tensor itself."""
         self._data = data = tensor.data
         self.content = self.base = Content(data)
         self.leaf = tensor.is_leaf
@@ -210,17 +204,6 @@ class Held:
         """Whether a copy is due at once: it may be trained, torch writes to it, or it is small."""
         return self.state or (self.leaf and self._requires_grad) or self.content.nbytes <= SMALL
 
-    def lend_content(self) -> None:
-        """Let a weight be trained in its copy, so that nothing has to be copied back.
-
-        Only where nobody else can reach its memory, through a view or a numpy array: they would see another weight
-        than the model's.
-        """
-        trains = self.leaf and self._requires_grad and is_plain(self.tensor) and self.content.copy is not None
-        if trains and _users(self._data) == _own_users():
-            self.tensor.data = self.content.lend()
-            self._content_lent = True
-
     def set_gradient_aside(self) -> None:
         """Take the gradient off, so that nothing is accumulated into it."""
         if self.grad is None:
@@ -242,8 +225,7 @@ class Held:
             tensor.grad = None  # one of another shape would refuse the old storage
         if self.content.empty or not same_place(tensor, self._data):
             tensor.data = self._data
-        if not self._content_lent:
-            self.content.put_back(self._count is not None and tensor._version != self._count)
+        self.content.put_back(self._count is not None and tensor._version != self._count)
         if type(tensor) is not self._class:
             tensor.__class__ = self._class
         if self._version is not None:
@@ -262,17 +244,6 @@ class Held:
             self._grad_content.put_back()
         if tensor.grad is not self.grad:
             tensor.grad = self.grad
-
-
-def _users(tensor: Tensor) -> int:
-    return int(torch._C._storage_Use_Count(tensor.untyped_storage()._cdata))
-
-
-@cache
-def _own_users() -> int:
-    """How many use the storage of a weight that nobody else does, once it is held."""
-    held = Held("", torch.nn.Parameter(torch.empty(1, device="cpu")), state=False)
-    return _users(held._data)
 
 
 _HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks")

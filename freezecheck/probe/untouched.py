@@ -21,8 +21,7 @@ class Ground:
     """The model as it was when the check began: what moved since, and whose gradient lay where.
 
     Copied at once: what requires grad, registered buffers, optimizer state. Everything else has a fingerprint, and is
-    copied by `keep` just before it is written. Where nobody else can tell, a weight is trained in its copy and torch's
-    own optimizers write to the copies of their state: then nothing has to be copied back.
+    copied by `keep` just before it is written.
     """
 
     def __init__(self) -> None:
@@ -114,10 +113,8 @@ class Ground:
         for optimizer in optimizers:
             if type(optimizer).__module__.startswith("torch.optim"):
                 self._lend_state(optimizer)
-        with torch.no_grad():
-            for held in self._held.values():
-                held.set_gradient_aside()
-                held.lend_content()
+        for held in self._held.values():
+            held.set_gradient_aside()
 
     def _lend_state(self, optimizer: Optimizer) -> None:
         """Give an optimizer the copies of its state to write to, so that nothing is written to the state itself.
