@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -20,6 +21,9 @@ _BLOCKS = ((257, 509), (31, 37))
 """Rows and columns, all prime, into which 64-bit words are laid: blocks of 1 MiB, and small ones for what is left."""
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 """By element size in bytes, the dtype that compares every bit."""
+
+COMPARED = frozenset(_INTEGERS)
+"""Element sizes, in bytes, of what `changed_among` takes."""
 
 
 def fingerprint(tensor: Tensor) -> Tensor:
@@ -83,6 +87,23 @@ def same_part(a: Tensor, b: Tensor) -> bool:
     if integers is not None and a.nbytes <= CHUNK and a.is_contiguous() and b.is_contiguous():
         return torch.equal(a.view(integers), b.view(integers))  # most tensors are small, and there are many
     return all(torch.equal(*words(*run)) for run in runs(a, b))
+
+
+def changed_among(before: Sequence[Tensor], after: Sequence[Tensor]) -> set[int]:
+    """Return the places in these lists where two tensors do not hold the same bytes.
+
+    One comparison for all costs far less than one for each. All are contiguous, of one device and of one dtype, with
+    an element size out of `COMPARED`; those side by side have the same number of elements.
+    """
+    integers = _INTEGERS[before[0].element_size()]
+    one, other = (
+        torch.cat([t if t.dim() == 1 else t.view(-1) for t in side]).view(integers) for side in (before, after)
+    )
+    if torch.equal(one, other):
+        return set()
+    ends = torch.tensor(list(accumulate(t.numel() for t in before)), device=one.device)
+    where = (one != other).nonzero().view(-1)
+    return set(torch.bucketize(where, ends, right=True).unique_consecutive().tolist())
 
 
 def _pairs(a: Tensor, b: Tensor) -> list[tuple[Tensor, Tensor]] | None:

@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 import math
-import mmap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from itertools import accumulate
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import grad_mode
 
-from .change import fingerprint, max_abs_change, same_part
+from .change import COMPARED, changed_among, fingerprint, max_abs_change, same_part
+from .pages import Pages
 from .raw import is_plain, memory_order, parts
 
 SMALL = 4096
 """Bytes up to which a copy costs no more than a fingerprint."""
 
-_ALIGN = 64
-_HUGE_PAGE = 2**21
-_SHARED = 2**16
-"""Elements that are enough for torch to share work among its threads (its grain is 2**15)."""
-_WORTH_HUGE_PAGES = 2**24
-"""Bytes from which on a block is asked for in huge pages: to find them, the kernel may first have to move others."""
-
 
 class Content:
     """What a tensor held at one moment: a copy of it, or a fingerprint until somebody is about to write to it."""
 
-    __slots__ = ("_copies", "_data", "_mark", "_parts", "_sizes", "asked", "lost", "nbytes")
+    __slots__ = ("_copies", "_data", "_mark", "_parts", "_sizes", "asked", "lost", "nbytes", "stands")
 
     def __init__(self, data: Tensor) -> None:
         self._data = data
@@ -44,6 +36,8 @@ class Content:
         """It changed while there was no copy."""
         self.asked = False
         """Somebody compared it after all had run, so that `lost` is up to date and need not be found out again."""
+        self.stands = False
+        """It was found to be what it was, after all had run: there is nothing to put back."""
 
     @property
     def empty(self) -> bool:
@@ -94,8 +88,14 @@ class Content:
             return None
         return self._copies[0]
 
+    def let_go(self) -> None:
+        """Drop the copy: nothing will be put back or compared any more."""
+        self._copies = None
+
     def put_back(self, written: bool = False) -> None:
         """Write the content back where it lay; what is still the same is not written, unless `written` is known."""
+        if self.stands:
+            return
         if self._copies is None:
             if not self.empty and not self.asked:
                 self._check_mark()
@@ -106,6 +106,26 @@ class Content:
             if written or not same_part(part, copy):
                 with torch.inference_mode() if part.is_inference() else nullcontext():
                     part.copy_(copy)
+
+    def lies_in(self, tensor: Tensor) -> bool:
+        """Return whether a tensor still covers the memory that this was the content of."""
+        return same_place(tensor, self._data)
+
+
+def unchanged(contents: Iterable[Content]) -> list[Content]:
+    """Return those whose memory holds what it held: small ones that were copied, one comparison for all of them."""
+    alike: dict[tuple[torch.device, torch.dtype], list[tuple[Content, Tensor, Tensor]]] = {}
+    for content in contents:
+        if content.nbytes <= SMALL and content._copies is not None and len(content._parts) == 1 and content._whole():
+            (part,), (copy,) = content._parts, content._copies
+            if part.is_contiguous() and part.element_size() in COMPARED:
+                alike.setdefault((part.device, part.dtype), []).append((content, part, copy))
+    found = []
+    for several in alike.values():
+        each, now, before = zip(*several, strict=True)
+        changed = changed_among(before, now)
+        found += [content for i, content in enumerate(each) if i not in changed]
+    return found
 
 
 def _compare(before: Sequence[Tensor], after: Sequence[Tensor]) -> tuple[bool, float]:
@@ -124,39 +144,17 @@ def same_place(a: Tensor, b: Tensor) -> bool:
     return len(one) == len(other) and all(map(Tensor.is_set_to, one, other))
 
 
-def copy_all(contents: Iterable[Content]) -> None:
-    """Copy many contents at once: on the CPU into one new block of large pages, which costs far less than many."""
+def copy_all(contents: Iterable[Content], pages: Pages | None = None) -> None:
+    """Copy many contents at once: on the CPU into one block of `pages`, which costs far less than many."""
     wanted = [content for content in contents if not content.kept]
     sources = [part for content in wanted for part in content._parts]
-    room = _rooms([part.nbytes for part in sources if part.device.type == "cpu"])
+    room = (pages or Pages()).rooms([part.nbytes for part in sources if part.device.type == "cpu"])
     copies = [_like(part, next(room)) if part.device.type == "cpu" else torch.empty_like(part) for part in sources]
     if sources:
         torch._foreach_copy_(copies, sources)
     each = iter(copies)
     for content in wanted:
         content._copies = [next(each) for _ in content._parts]
-
-
-def _rooms(sizes: Sequence[int]) -> Iterator[Tensor]:
-    """Yield uninitialised bytes, each in a storage of its own.
-
-    Large ones lie together in huge pages, since a page fault costs more than copying a page.
-    """
-    starts = list(accumulate((-(-size // _ALIGN) * _ALIGN for size in sizes), initial=0))
-    if starts[-1] < _WORTH_HUGE_PAGES or not hasattr(mmap, "MADV_HUGEPAGE"):
-        yield from (torch.empty(size, dtype=torch.uint8, device="cpu") for size in sizes)
-        return
-    count = -(-starts[-1] // _HUGE_PAGE)
-    block = mmap.mmap(-1, count * _HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    block.madvise(mmap.MADV_HUGEPAGE)
-    # Each page is met by one thread before any copying: threads that fault in one page wait for each other.
-    pages = torch.frombuffer(block, dtype=torch.int64).view(count, -1)
-    pages[:, : -(-_SHARED // count)].zero_()
-    for start, size in zip(starts, sizes, strict=False):
-        if size:
-            yield torch.frombuffer(block, dtype=torch.uint8, offset=start, count=size)
-        else:  # of nothing there is no view
-            yield torch.empty(0, dtype=torch.uint8, device="cpu")
 
 
 def _like(part: Tensor, room: Tensor) -> Tensor:

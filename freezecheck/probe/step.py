@@ -275,9 +275,11 @@ class Probe:
     def observation(self) -> Observation:
         """Compare every tensor with what it was, and return all that was seen."""
         if not self.meta:
+            unmoved = self.ground.unmoved()
             for name, tensor in self.anatomy.tensors.items():
                 if name not in self.moved:
-                    self.moved[name] = self._change(name, tensor)
+                    still = id(tensor) in unmoved and self.anatomy.now(name) is tensor
+                    self.moved[name] = (False, 0.0) if still else self._change(name, tensor)
             self._explain_unmoved()
         self.rows.compare()
         unjudged = self.by_chance | self.not_chosen

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 
@@ -12,9 +12,24 @@ from torch.optim import Optimizer
 
 from ..errors import ProbeError
 from .belongings import Belongings, Contents, Empties, Record, global_hooks
-from .held import Content, Held, copy_all
+from .held import Content, Held, copy_all, unchanged
+from .pages import Pages
 from .raw import is_plain
 from .switches import generators, switches
+
+
+class _Standing:
+    """Notes which small contents are what they were, so that each of them need not be looked at."""
+
+    what = "small tensors"
+
+    def __init__(self, held: Mapping[int, Held]) -> None:
+        self._held = held
+
+    def restore(self) -> None:
+        """Look at all of them at once."""
+        for content in unchanged(held.content for held in self._held.values()):
+            content.stands = True
 
 
 class Ground:
@@ -29,6 +44,7 @@ class Ground:
         self._without_attributes = Empties("attributes of tensors that had none")
         self._records: list[Record] = [self._without_attributes]
         self._generators: list[Record] = []
+        self._pages = Pages()
 
     # ------------------------------------------------------------ what the probe asks and tells
 
@@ -61,6 +77,13 @@ class Ground:
             return held.base.change(now)
         with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
             return held.base.change(now)
+
+    def unmoved(self) -> set[int]:
+        """Identities of tensors of which `change` would tell that they did not: most small ones, told by one look."""
+        with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
+            same = set(map(id, unchanged(held.base for held in self._held.values())))
+            standing = [held for held in self._held.values() if id(held.base) in same]
+            return {id(held.tensor) for held in standing if not held.base.lost and held.base.lies_in(held.tensor)}
 
     def before(self, tensor: Tensor) -> Tensor | None:
         """Return the content that `change` compares with; None where no copy was kept. Never write to it."""
@@ -143,7 +166,7 @@ class Ground:
 
     def _take(self, contents: list[tuple[Held, Content]]) -> None:
         """Copy or fingerprint contents, as each tensor asks."""
-        copy_all(content for held, content in contents if held.wants_copy)
+        copy_all((content for held, content in contents if held.wants_copy), self._pages)
         for _, content in contents:
             content.mark()
 
@@ -158,7 +181,7 @@ class Ground:
         interrupted: BaseException | None = None
         # The last met first: a parameter that a phase put in another's place may lie in the same memory.
         held = reversed(self._held.values())
-        everything: Iterator[Record] = chain(self._records, held, self._generators)
+        everything: Iterator[Record] = chain(self._records, [_Standing(self._held)], held, self._generators)
         with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
             for record in everything:
                 try:
@@ -171,6 +194,13 @@ class Ground:
         if interrupted is not None:
             raise interrupted
         return failures
+
+    def let_go(self) -> None:
+        """Drop all copies, when nothing will be asked or put back any more."""
+        for held in self._held.values():
+            held.content.let_go()
+            held.base.let_go()
+        self._pages.hand_on()
 
 
 @contextmanager
@@ -195,6 +225,7 @@ def untouched(model: nn.Module, optimizers: Sequence[Optimizer] = ()) -> Iterato
                 error.add_note(_sentence(failures))
             raise
         failures = ground.restore()
+    ground.let_go()
     if failures:
         raise ProbeError(_sentence(failures), hint="build the model anew before you train it")
 

@@ -99,7 +99,8 @@ def _address(tensor: torch.Tensor) -> int:
 def _by_an_optimizer(frame: FrameType | None) -> bool:
     """Whether an optimizer's own `step` is what runs, and no hook that somebody put around it."""
     while frame is not None and frame.f_code.co_name != "wrapper":
-        if isinstance(frame.f_locals.get("self"), torch.optim.Optimizer):
+        # A frame's locals are gathered when they are asked for: only where there is such a one.
+        if "self" in frame.f_code.co_varnames and isinstance(frame.f_locals.get("self"), torch.optim.Optimizer):
             return True
         frame = frame.f_back
     return False

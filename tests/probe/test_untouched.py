@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from freezecheck.errors import ProbeError
 from freezecheck.probe import raw
+from freezecheck.probe.pages import Pages
 from freezecheck.probe.untouched import Ground, untouched
 
 torch.set_num_threads(1)
@@ -395,11 +396,9 @@ class TestGround:
 
     def test_frozen_weights_are_not_held_twice(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Copies cover what is trainable, buffers and state: of the frozen weights no copy is made."""
-        from freezecheck.probe import held
-
         sizes: list[int] = []
-        rooms = held._rooms
-        monkeypatch.setattr(held, "_rooms", lambda wanted: sizes.extend(wanted) or rooms(wanted))
+        rooms = Pages.rooms
+        monkeypatch.setattr(Pages, "rooms", lambda pages, wanted: sizes.extend(wanted) or rooms(pages, wanted))
         model = nn.Sequential(nn.Linear(512, 512, bias=False).requires_grad_(False), nn.Linear(512, 2, bias=False))
         with untouched(model):
             pass
