@@ -102,8 +102,9 @@ def changed_among(before: Sequence[Tensor], after: Sequence[Tensor]) -> set[int]
     if torch.equal(one, other):
         return set()
     ends = torch.tensor(list(accumulate(t.numel() for t in before)), device=one.device)
-    where = (one != other).nonzero().view(-1)
-    return set(torch.bucketize(where, ends, right=True).unique_consecutive().tolist())
+    differ = torch.zeros(len(before), dtype=torch.bool, device=one.device)
+    differ[torch.bucketize((one != other).nonzero().view(-1), ends, right=True)] = True
+    return set(differ.nonzero().view(-1).tolist())
 
 
 def _pairs(a: Tensor, b: Tensor) -> list[tuple[Tensor, Tensor]] | None:

@@ -74,11 +74,14 @@ def test_a_check_hands_its_memory_on_and_what_raised_keeps_it() -> None:
     with untouched(model):
         model.weight.data.neg_()
     assert len(pages._spare) == 1
-    seen: list[torch.Tensor] = []
-    with pytest.raises(KeyError), untouched(model) as ground:
-        copy = ground.before(model.weight)
-        assert copy is not None
-        seen.append(copy)
-        raise KeyError
-    assert torch.equal(seen[0], model.weight)
+    copies: list[torch.Tensor | None] = []
+
+    def take_and_fail() -> None:
+        with untouched(model) as ground:
+            copies.append(ground.before(model.weight))
+            raise KeyError
+
+    pytest.raises(KeyError, take_and_fail)
+    assert copies[0] is not None
+    assert torch.equal(copies[0], model.weight)
     assert not pages._spare
