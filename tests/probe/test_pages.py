@@ -81,7 +81,8 @@ def test_a_check_hands_its_memory_on_and_what_raised_keeps_it() -> None:
             copies.append(ground.before(model.weight))
             raise KeyError
 
-    pytest.raises(KeyError, take_and_fail)
+    with pytest.raises(KeyError):
+        take_and_fail()
     assert copies[0] is not None
     assert torch.equal(copies[0], model.weight)
     assert not pages._spare
