@@ -15,7 +15,7 @@ _ROWS_AT_ONCE = 2**22
 """Elements that are compared at once where it is done row by row."""
 _SUMMED = 2**26
 """Bytes whose fingerprint is taken at once: nothing of their size is made on the way."""
-_SUBTRACTED = 2**22
+_SUBTRACTED = 2**20
 """Bytes whose largest change is looked for at once: the differences stay in the processor's cache."""
 _BLOCKS = ((257, 509), (31, 37))
 """Rows and columns, all prime, into which 64-bit words are laid: blocks of 1 MiB, and small ones for what is left."""
