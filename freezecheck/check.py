@@ -104,7 +104,8 @@ def verify(
     Of a spec's phases all are run and judged in their order; with `phase` only that one is judged.
 
     The model, its gradients, modes, hooks, the optimizer and every random state are bit for bit what they were when
-    this returns, also when the user's code raises.
+    this returns, also when the user's code raises. What trains, its optimizer state and the buffers are held twice
+    meanwhile; on Linux up to 512 MiB of that memory is kept for the next call, and is the system's to take before.
 
     Raises ProbeError when the model cannot be trained a step, SpecError when the spec does not fit the model, and
     TypeError or ValueError, before anything is done, for an argument of another kind than these.
