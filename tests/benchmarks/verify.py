@@ -126,7 +126,8 @@ def in_one_process(pairs: int, threads: int | None) -> None:
 
     gc.disable()
     bare()
-    print(f"the first call, which loads modules and asks for memory: {timed(ours):.3f} s; a bare step {timed(bare):.3f} s")
+    print(f"the first call, which loads modules and asks for memory: {timed(ours):.3f} s,", end=" ")
+    print(f"bare step {timed(bare):.3f} s")
     with contextlib.ExitStack() as stack:
         stack.enter_context(watch.on(Ground, "record", "snapshot"))
         stack.enter_context(watch.on(Probe, "step", "step, watched"))
