@@ -101,9 +101,10 @@ def changed_among(before: Sequence[Tensor], after: Sequence[Tensor]) -> set[int]
     )
     if torch.equal(one, other):
         return set()
-    ends = torch.tensor(list(accumulate(t.numel() for t in before)), device=one.device)
-    differ = torch.zeros(len(before), dtype=torch.bool, device=one.device)
-    differ[torch.bucketize((one != other).nonzero().view(-1), ends, right=True)] = True
+    where = (one != other).nonzero().view(-1).cpu()
+    ends = torch.tensor(list(accumulate(t.numel() for t in before)), device="cpu")
+    differ = torch.zeros(len(before), dtype=torch.bool, device="cpu")
+    differ[torch.bucketize(where, ends, right=True)] = True
     return set(differ.nonzero().view(-1).tolist())
 
 

@@ -27,6 +27,8 @@ _LIKENESS = 0.78
 _GRAD = ("grad", "gard", "rgad", "grda")
 """The word with two letters exchanged as well."""
 _TURNED = frozenset({"gradrequire", "gradrequires", "gradrequired"})
+_OF_EVERY_MODULE = frozenset(vars(nn.Module()))
+"""The attributes that torch gives to each module: its mode and its registries, most of what it has."""
 
 
 @dataclass(frozen=True)
@@ -241,7 +243,7 @@ def _on_tensors(tensors: Mapping[str, torch.Tensor]) -> Iterator[StrayFlag]:
 
 def _on_modules(modules: Mapping[str, nn.Module], names: Mapping[int, str]) -> Iterator[StrayFlag]:
     for path, module in modules.items():
-        for attribute, value in list(vars(module).items()):
+        for attribute, value in [item for item in vars(module).items() if item[0] not in _OF_EVERY_MODULE]:
             likely = attribute == "requires_grad" or _looks_like_the_flag(attribute, value)
             keras = attribute == "trainable" and value is False
             if likely or (keras and not _means_something(modules.values(), module, attribute)):

@@ -6,6 +6,7 @@ import mmap
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import accumulate
 
 import torch
@@ -59,8 +60,8 @@ class Pages:
 
 
 def _keep(block: mmap.mmap) -> None:
-    block.madvise(mmap.MADV_FREE)
-    with _lock:
+    with suppress(OSError), _lock:
+        block.madvise(mmap.MADV_FREE)
         _spare.append(block)
         while sum(map(len, _spare)) > _WORTH_KEEPING:
             del _spare[0]
@@ -81,7 +82,8 @@ def _fresh(size: int) -> mmap.mmap:
     """Return a new block, all of whose pages are there."""
     count = -(-size // _HUGE_PAGE)
     block = mmap.mmap(-1, count * _HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    block.madvise(mmap.MADV_HUGEPAGE)
+    with suppress(OSError):  # a kernel built without them
+        block.madvise(mmap.MADV_HUGEPAGE)
     # Each page is met by one thread before any copying: threads that fault in one page wait for each other.
     pages = torch.frombuffer(block, dtype=torch.int64).view(count, -1)
     pages[:, : -(-_SHARED // count)].zero_()

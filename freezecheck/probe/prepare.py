@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torch.nn.parameter import is_lazy
 
 from ..errors import ProbeError
 from ..guard import users_code
@@ -31,7 +30,7 @@ def prepare(subject: Subject, ground: Ground, seed: int) -> None:
         subject.make_inputs, subject.inputs_said = on_device(found.make, _device_of(subject)), found.said
     elif subject.device is not None:
         subject.make_inputs = on_device(subject.make_inputs, subject.device)
-    if any(is_lazy(t) for t in (*subject.model.parameters(), *subject.model.buffers())):
+    if ground.lazy:
         seed_everything(seed)
         with users_code("the first forward of a lazy layer", ProbeError), torch.no_grad(), eager():
             call_model(subject.model, subject.make_inputs())

@@ -92,7 +92,7 @@ def _attributes(modules: Mapping[str, nn.Module]) -> Iterator[tuple[str, str, An
     """Yield (name, container as the records call it, value) for every attribute that torch does not look into."""
     for path, module in modules.items():
         for attribute, value in list(vars(module).items()):
-            if attribute not in _OWN and not _holds_nothing(value):
+            if type(value) not in _PLAIN and attribute not in _OWN and not _holds_nothing(value):
                 name = f"{path}.{attribute}" if path else attribute
                 yield name, f"{type(module).__name__}.{attribute}, {_kind(value)}", value
 

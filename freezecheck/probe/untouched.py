@@ -8,6 +8,7 @@ from itertools import chain
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from ..errors import ProbeError
@@ -45,6 +46,8 @@ class Ground:
         self._records: list[Record] = [self._without_attributes]
         self._generators: list[Record] = []
         self._pages = Pages()
+        self._grown = False
+        """Tensors were met later, and may lie in the memory of earlier ones."""
 
     # ------------------------------------------------------------ what the probe asks and tells
 
@@ -103,6 +106,7 @@ class Ground:
                     self._hold(name, parameter, state=False)
                 for name, buffer in model.named_buffers():
                     self._hold(name, buffer, state=True)
+            self._grown |= len(known) < len(self._held)
             self._take([(held, held.content) for key, held in self._held.items() if key not in known])
             for held in self._held.values():
                 if held.tensor.requires_grad and held.leaf:
@@ -114,6 +118,11 @@ class Ground:
             for held in fresh:
                 held.base = Content(held.tensor.data)
             self._take([(held, held.base) for held in fresh])
+
+    @property
+    def lazy(self) -> bool:
+        """Whether a tensor of the model waits for a first forward to have a shape."""
+        return any(is_lazy(held.tensor) for held in self._held.values())
 
     @property
     def lost(self) -> list[str]:
@@ -181,7 +190,8 @@ class Ground:
         interrupted: BaseException | None = None
         # The last met first: a parameter that a phase put in another's place may lie in the same memory.
         held = reversed(self._held.values())
-        everything: Iterator[Record] = chain(self._records, [_Standing(self._held)], held, self._generators)
+        standing = [] if self._grown else [_Standing(self._held)]
+        everything: Iterator[Record] = chain(self._records, standing, held, self._generators)
         with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
             for record in everything:
                 try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import sys
 
 import pytest
@@ -67,6 +68,18 @@ def test_no_more_is_kept_than_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> No
         memory.hand_on()
     assert sum(map(len, pages._spare)) <= 2 * LARGE
     assert pages._spare
+
+
+@pytest.mark.parametrize("advice", ["MADV_HUGEPAGE", "MADV_FREE"])
+def test_a_kernel_that_knows_no_such_advice_does_no_harm(advice: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mmap, advice, 2**20)
+    for _ in range(2):
+        memory = Pages()
+        (room,) = memory.rooms([LARGE])
+        assert bool((room.fill_(3) == 3).all())
+        del room
+        memory.hand_on()
+    assert bool(pages._spare) == (advice == "MADV_HUGEPAGE")
 
 
 def test_a_check_hands_its_memory_on_and_what_raised_keeps_it() -> None:

@@ -405,6 +405,18 @@ class TestGround:
         assert sum(sizes) == 512 * 2 * 4
         assert model[0].weight.nbytes == raw.CHUNK
 
+    def test_what_a_later_parameter_covers_comes_back_though_it_looked_right_before(self) -> None:
+        """The later one is put back first, over the earlier one's content: that is looked at when its turn comes."""
+        model = nn.Linear(3, 2)
+        weight, before = model.weight, model.weight.detach().clone()
+        with untouched(model) as ground:
+            weight.data.neg_()
+            model.weight = nn.Parameter(weight.data)
+            ground.settle(model)
+            model.weight.data.neg_()
+        assert model.weight is weight
+        assert torch.equal(weight, before)
+
     def test_large_weights_come_back_beside_one_without_elements(self) -> None:
         """Copies of 16 MiB and more lie in one block: each has its own place in it, also one of no bytes."""
         empty = nn.Parameter(torch.ones(4)[4:])
