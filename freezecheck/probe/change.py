@@ -15,8 +15,6 @@ _ROWS_AT_ONCE = 2**22
 """Elements that are compared at once where it is done row by row."""
 _SUMMED = 2**26
 """Bytes whose fingerprint is taken at once: nothing of their size is made on the way."""
-_SUBTRACTED = 2**20
-"""Bytes whose largest change is looked for at once: the differences stay in the processor's cache."""
 _BLOCKS = ((257, 509), (31, 37))
 """Rows and columns, all prime, into which 64-bit words are laid: blocks of 1 MiB, and small ones for what is left."""
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -142,9 +140,7 @@ def max_abs_change(before: Tensor, after: Tensor) -> float:
     pairs = _pairs(before, after) if (before.dtype, before.device) == (after.dtype, after.device) else None
     if pairs is None:
         return math.inf
-    return max(
-        (_change(*run) for x, y in pairs for run in runs(x, y, at_once=_SUBTRACTED) if run[0].numel()), default=0.0
-    )
+    return max((_change(*run) for x, y in pairs for run in runs(x, y) if run[0].numel()), default=0.0)
 
 
 def _change(before: Tensor, after: Tensor) -> float:

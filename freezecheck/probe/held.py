@@ -137,7 +137,9 @@ def _compare(before: Sequence[Tensor], after: Sequence[Tensor]) -> tuple[bool, f
 
 
 def same_place(a: Tensor, b: Tensor) -> bool:
-    """Return whether two tensors cover the same memory in the same way."""
+    """Return whether two tensors cover the same memory in the same way, and read it as the same dtype."""
+    if a.dtype != b.dtype:  # of which `is_set_to` says nothing
+        return False
     if is_plain(a) and is_plain(b):
         return a.is_set_to(b)
     one, other = parts(a), parts(b)

@@ -337,3 +337,22 @@ def test_a_flag_flipped_by_the_model_is_seen_as_a_gradient() -> None:
     report = verify_subject(subject, freezecheck.Spec.parse(SPEC))
     assert any(set(f.tensors) == {"enc.weight", "enc.bias"} and f.severity == "error" for f in report.findings)
     assert not model.enc.weight.requires_grad
+
+
+@pytest.mark.parametrize("step", [0.0, 1.0], ids=["the same values", "other values"])
+def test_a_frozen_tensor_whose_data_the_forward_replaces_is_judged_by_what_it_holds(step: float) -> None:
+    """Its old memory stays as it was either way; only other values are a drift."""
+
+    class Replacing(Net):
+        def forward(self, x):
+            self.enc.bias.data = self.enc.bias.data + step  # here
+            return super().forward(x)
+
+    model = Replacing()
+    model.enc.requires_grad_(False)
+    bias, before = model.enc.bias, model.enc.bias.detach().clone()
+    result = verified(model, SPEC)
+    assert [f.tensors for f in found(result, "FZ301")] == ([("enc.bias",)] if step else [])
+    assert all("# here" in finding.location.text for finding in result.findings)
+    assert model.enc.bias is bias
+    assert torch.equal(bias, before)

@@ -405,6 +405,30 @@ class TestGround:
         assert sum(sizes) == 512 * 2 * 4
         assert model[0].weight.nbytes == raw.CHUNK
 
+    @pytest.mark.parametrize("elements", [3, 3 * 2**10], ids=["small", "large"])
+    @pytest.mark.parametrize(
+        ("replaced", "moved"),
+        [
+            (lambda data: data + 1, True),
+            (lambda data: data.clone(), False),
+            (lambda data: data.view(torch.bfloat16), True),
+        ],
+        ids=["other values", "the same values", "another dtype"],
+    )
+    def test_data_in_another_place_is_compared_there_and_put_back(
+        self, elements: int, replaced: Callable[[torch.Tensor], torch.Tensor], moved: bool
+    ) -> None:
+        """What counts is what the parameter holds by now, not the memory in which it lay."""
+        weight = nn.Parameter(torch.rand(elements, dtype=torch.float16), requires_grad=False)
+        model, data, before = nn.ParameterList([weight]), weight.data, weight.detach().clone()
+        with untouched(model) as ground:
+            weight.data = replaced(weight.data)
+            assert ground.change(weight)[0] is moved
+            assert id(weight) not in ground.unmoved()
+        assert weight.dtype == torch.float16
+        assert weight.data_ptr() == data.data_ptr()
+        assert torch.equal(weight, before)
+
     def test_what_a_later_parameter_covers_comes_back_though_it_looked_right_before(self) -> None:
         """The later one is put back first, over the earlier one's content: that is looked at when its turn comes."""
         model = nn.Linear(3, 2)
