@@ -198,6 +198,7 @@ def _trained(
     seen = observe(subject, body, plan, course.ground, steps=steps, seed=seed, progress=progress)
     if memory:
         progress("measuring what each layer keeps for the backward pass")
+        course.ground.doubt()
         seen = replace(seen, saved_bytes=saved_bytes(subject, body, seed))
     return course.table(assemble(body.description, plan, course.completed(body, plan, seen), subject.files))
 

@@ -94,6 +94,7 @@ class Course:
         first = not self._passed
         model = self.subject.model
         if not first:
+            self.ground.doubt()
             for parameter in model.parameters():
                 parameter.grad = None  # as the next zero_grad() of a loop would
         remembered = _remembering(self.subject.optimizers or ())

@@ -267,6 +267,10 @@ class TestSetup:
             ("return model", "in phase finetune: train.py:unfreeze(model, optimizer) returned Net, which is no optim"),
             ("return []", "in phase finetune: train.py:unfreeze(model, optimizer) returned list, which is no optim"),
             ("model.fc = nn.Linear(9, 2)\n" + ADDS, "in phase finetune: the forward and the loss raised RuntimeError"),
+            (
+                "model.body[1].running_mean.numpy()[:] = 7\nraise KeyError('x')",
+                "in phase finetune: train.py:unfreeze(model, optimizer) raised KeyError",
+            ),
         ],
     )
     def test_could_not_check(self, project: Project, setup: str, said: str) -> None:

@@ -167,9 +167,9 @@ class Belongings:
             return
         attributes = vars(module)
         self.records += (ClassOf(f"the class of {path or 'the model'}", module), Contents(path, attributes))
-        for registry, state in (("_parameters", False), ("_buffers", True), ("_modules", False)):
-            box = attributes.get(registry, {})
-            if self._new(box):
+        for registry, state in _REGISTRIES:
+            box = attributes.get(registry)
+            if box and self._new(box):
                 self.records.append(Contents(prefix + registry, box))
                 for name, value in list(box.items()):
                     self.walk(prefix + name, value, state)
@@ -178,7 +178,7 @@ class Belongings:
             if kind in _PLAIN:
                 continue
             if kind in _CONTAINERS and not value:  # most of what a module has
-                self._container(name, value, state=False)
+                self._empties.add(value)
             else:
                 self.walk(prefix + name, value)
 
@@ -202,6 +202,8 @@ class Belongings:
             self.walk(f"{path}.{name}", value, state=name == "state")
 
 
+_REGISTRIES = (("_parameters", False), ("_buffers", True), ("_modules", False))
+"""With whether what lies there is state."""
 _PLAIN = frozenset({int, float, bool, str, bytes, complex, type(None), type, type(len), type(lambda: None)})
 
 

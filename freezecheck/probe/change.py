@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from .raw import CHUNK, parts, runs, words
+from .raw import CHUNK, INTEGERS, parts, runs, words
 
 _ROWS_AT_ONCE = 2**22
 """Elements that are compared at once where it is done row by row."""
@@ -17,11 +16,6 @@ _SUMMED = 2**26
 """Bytes whose fingerprint is taken at once: nothing of their size is made on the way."""
 _BLOCKS = ((257, 509), (31, 37))
 """Rows and columns, all prime, into which 64-bit words are laid: blocks of 1 MiB, and small ones for what is left."""
-_INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-"""By element size in bytes, the dtype that compares every bit."""
-
-COMPARED = frozenset(_INTEGERS)
-"""Element sizes, in bytes, of what `changed_among` takes."""
 
 
 def fingerprint(tensor: Tensor) -> Tensor:
@@ -81,29 +75,10 @@ def same_part(a: Tensor, b: Tensor) -> bool:
     """Return whether two parts (see `raw.parts`) hold the same bytes."""
     if a.shape != b.shape or a.dtype != b.dtype or a.device != b.device:
         return False
-    integers = _INTEGERS.get(a.element_size())
+    integers = INTEGERS.get(a.element_size())
     if integers is not None and a.nbytes <= CHUNK and a.is_contiguous() and b.is_contiguous():
         return torch.equal(a.view(integers), b.view(integers))  # most tensors are small, and there are many
     return all(torch.equal(*words(*run)) for run in runs(a, b))
-
-
-def changed_among(before: Sequence[Tensor], after: Sequence[Tensor]) -> set[int]:
-    """Return the places in these lists where two tensors do not hold the same bytes.
-
-    One comparison for all costs far less than one for each. All are contiguous, of one device and of one dtype, with
-    an element size out of `COMPARED`; those side by side have the same number of elements.
-    """
-    integers = _INTEGERS[before[0].element_size()]
-    one, other = (
-        torch.cat([t if t.dim() == 1 else t.view(-1) for t in side]).view(integers) for side in (before, after)
-    )
-    if torch.equal(one, other):
-        return set()
-    where = (one != other).nonzero().view(-1).cpu()
-    ends = torch.tensor(list(accumulate(t.numel() for t in before)), device="cpu")
-    differ = torch.zeros(len(before), dtype=torch.bool, device="cpu")
-    differ[torch.bucketize(where, ends, right=True)] = True
-    return set(differ.nonzero().view(-1).tolist())
 
 
 def _pairs(a: Tensor, b: Tensor) -> list[tuple[Tensor, Tensor]] | None:
@@ -123,7 +98,7 @@ def changed_rows(before: Tensor, after: Tensor) -> Tensor:
     if not before.numel():
         return differ
     at_once = max(1, _ROWS_AT_ONCE // before[0].numel())
-    raw = _INTEGERS.get(before.element_size(), torch.int64)
+    raw = INTEGERS.get(before.element_size(), torch.int64)
     for start in range(0, len(before), at_once):
         pair = (t[start : start + at_once] for t in (before, after))
         one, other = (t.reshape(len(t), -1).contiguous().view(raw) for t in pair)

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import grad_mode
 
-from .change import COMPARED, changed_among, fingerprint, max_abs_change, same_part
+from .change import fingerprint, max_abs_change, same_part
 from .pages import Pages
 from .raw import is_plain, memory_order, parts
+from .together import COMPARED, Together
 
 SMALL = 4096
 """Bytes up to which a copy costs no more than a fingerprint."""
@@ -22,7 +22,7 @@ SMALL = 4096
 class Content:
     """What a tensor held at one moment: a copy of it, or a fingerprint until somebody is about to write to it."""
 
-    __slots__ = ("_copies", "_data", "_mark", "_parts", "_sizes", "asked", "lost", "nbytes", "stands")
+    __slots__ = ("_copies", "_data", "_mark", "_parts", "_sizes", "_together", "asked", "lost", "nbytes", "stands")
 
     def __init__(self, data: Tensor) -> None:
         self._data = data
@@ -31,13 +31,15 @@ class Content:
         self.nbytes = sum(part.nbytes for part in self._parts)
         """Bytes of memory it covers."""
         self._copies: list[Tensor] | None = None
+        self._together: tuple[Together, int] | None = None
+        """The copy, where it was made together with those of others, and its place there."""
         self._mark: Tensor | None = None
         self.lost = False
         """It changed while there was no copy."""
         self.asked = False
         """Somebody compared it after all had run, so that `lost` is up to date and need not be found out again."""
         self.stands = False
-        """It was found to be what it was, after all had run: there is nothing to put back."""
+        """It was found to be and to lie where it was, after all had run: there is nothing to put back."""
 
     @property
     def empty(self) -> bool:
@@ -47,7 +49,7 @@ class Content:
     @property
     def kept(self) -> bool:
         """Whether it can be put back."""
-        return self._copies is not None or self.empty
+        return self._copies is not None or self._together is not None or not self._parts
 
     def mark(self) -> None:
         """Remember its fingerprint."""
@@ -73,34 +75,46 @@ class Content:
         """Return whether `now` holds other bytes, and the largest absolute change (None: it cannot be told)."""
         if self.empty:
             return False, 0.0
-        if self._copies is None:
+        copies = self._copied()
+        if copies is None:
             self._check_mark()
         if self.lost:
             return True, None
-        if self._copies is not None:
-            return _compare(self._copies, parts(now))
+        if copies is not None:
+            return _compare(copies, parts(now))
         return (False, 0.0) if same_place(now, self._data) else _compare(self._parts, parts(now))
+
+    def _copied(self) -> list[Tensor] | None:
+        if self._copies is None and self._together is not None:
+            together, place = self._together
+            self._copies = [together.copy_of(place)]
+        return self._copies
 
     @property
     def copy(self) -> Tensor | None:
         """What it held, where it is one plain tensor and a copy was made before anything wrote to it."""
-        if self.lost or self._copies is None or len(self._copies) != 1 or self._copies[0].shape != self._data.shape:
+        copies = self._copied()
+        if self.lost or copies is None or len(copies) != 1 or copies[0].shape != self._data.shape:
             return None
-        return self._copies[0]
+        return copies[0]
+
+    def copy_to_write(self) -> Tensor | None:
+        """As `copy`, in a storage of its own, that may be written to while nobody compares with it."""
+        copy = self.copy
+        return copy if copy is None or self._together is None else copy.clone()
 
     def let_go(self) -> None:
         """Drop the copy: nothing will be put back or compared any more."""
-        self._copies = None
+        self._copies = self._together = None
 
     def put_back(self, written: bool = False) -> None:
         """Write the content back where it lay; what is still the same is not written, unless `written` is known."""
-        if self.stands:
-            return
-        if self._copies is None:
+        copies = self._copied()
+        if copies is None:
             if not self.empty and not self.asked:
                 self._check_mark()
             return
-        for part, copy, size in zip(self._parts, self._copies, self._sizes, strict=True):
+        for part, copy, size in zip(self._parts, copies, self._sizes, strict=True):
             if part.untyped_storage().nbytes() != size:
                 part.untyped_storage().resize_(size)
             if written or not same_part(part, copy):
@@ -113,18 +127,16 @@ class Content:
 
 
 def unchanged(contents: Iterable[Content]) -> list[Content]:
-    """Return those whose memory holds what it held: small ones that were copied, one comparison for all of them."""
-    alike: dict[tuple[torch.device, torch.dtype], list[tuple[Content, Tensor, Tensor]]] = {}
-    for content in contents:
-        if content.nbytes <= SMALL and content._copies is not None and len(content._parts) == 1 and content._whole():
-            (part,), (copy,) = content._parts, content._copies
-            if part.is_contiguous() and part.element_size() in COMPARED:
-                alike.setdefault((part.device, part.dtype), []).append((content, part, copy))
+    """Return those whose memory holds what it held, out of the small ones that were copied together."""
+    changed: dict[Together, set[int]] = {}
     found = []
-    for several in alike.values():
-        each, now, before = zip(*several, strict=True)
-        changed = changed_among(before, now)
-        found += [content for i, content in enumerate(each) if i not in changed]
+    for content in contents:
+        if content._together is not None:
+            together, place = content._together
+            if together not in changed:
+                changed[together] = together.changed()
+            if place not in changed[together]:
+                found.append(content)
     return found
 
 
@@ -148,7 +160,7 @@ def same_place(a: Tensor, b: Tensor) -> bool:
 
 def copy_all(contents: Iterable[Content], pages: Pages | None = None) -> None:
     """Copy many contents at once: on the CPU into one block of `pages`, which costs far less than many."""
-    wanted = [content for content in contents if not content.kept]
+    wanted = _copy_together([content for content in contents if not content.kept])
     sources = [part for content in wanted for part in content._parts]
     room = (pages or Pages()).rooms([part.nbytes for part in sources if part.device.type == "cpu"])
     copies = [_like(part, next(room)) if part.device.type == "cpu" else torch.empty_like(part) for part in sources]
@@ -157,6 +169,24 @@ def copy_all(contents: Iterable[Content], pages: Pages | None = None) -> None:
     each = iter(copies)
     for content in wanted:
         content._copies = [next(each) for _ in content._parts]
+
+
+def _copy_together(contents: list[Content]) -> list[Content]:
+    """Copy the small ones among these, and return the others."""
+    alike: dict[tuple[torch.device, torch.dtype], list[Content]] = {}
+    others = []
+    for content in contents:
+        part = content._parts[0]
+        small = 0 < content.nbytes <= SMALL and len(content._parts) == 1 and part.is_contiguous()
+        if small and part.element_size() in COMPARED:
+            alike.setdefault((part.device, part.dtype), []).append(content)
+        else:
+            others.append(content)
+    for several in alike.values():
+        together = Together([c._parts[0] for c in several], [c._sizes[0] for c in several])
+        for place, content in enumerate(several):
+            content._together = together, place
+    return others
 
 
 def _like(part: Tensor, room: Tensor) -> Tensor:
@@ -172,21 +202,24 @@ def _like(part: Tensor, room: Tensor) -> Tensor:
 class Held:
     """A tensor of the model or an optimizer with all that must be as it was: class, storage, flag, gradient, hooks."""
 
+    __slots__ = (
+        "_class", "_count", "_data", "_grad_content", "_hooks", "_requires_grad",
+        "attributes", "base", "content", "grad", "leaf", "lent", "name", "state", "tensor",
+    )  # fmt: skip
+
     def __init__(self, name: str, tensor: Tensor, state: bool) -> None:
         self.name, self.tensor, self.state = name, tensor, state
         self.lent = False
         """Its copy stands in for it: nobody writes to the tensor itself."""
         self._data = data = tensor.data
         self.content = self.base = Content(data)
-        self.leaf = tensor.is_leaf
+        self.leaf = leaf = tensor.is_leaf
         self._class, self._requires_grad = type(tensor), tensor.requires_grad
-        counted = not tensor.is_inference()
-        self._version = grad_mode._unsafe_preserve_version_counter(tensor) if counted else None
-        self._count = tensor._version if counted else None
+        self._count = None if tensor.is_inference() else tensor._version
         """Goes up with every write that torch sees: what was surely written need not be compared."""
-        self._hooks = {name: getattr(tensor, name) for name in _HOOKS} if self.leaf else {}
+        self._hooks = (tensor._backward_hooks, tensor._post_accumulate_grad_hooks) if leaf else ()
         self.attributes = getattr(tensor, "__dict__", None)
-        self.grad: Tensor | None = tensor.grad if self.leaf else None
+        self.grad: Tensor | None = tensor.grad if leaf else None
         self._grad_content: Content | None = None
 
     @property
@@ -197,7 +230,7 @@ class Held:
     @property
     def hooks(self) -> list[Any]:
         """The dicts of hooks that stand on it."""
-        return [hooks for hooks in self._hooks.values() if hooks is not None]
+        return [hooks for hooks in self._hooks if hooks is not None]
 
     @property
     def wants_copy(self) -> bool:
@@ -223,13 +256,14 @@ class Held:
             tensor.detach_()
         if self.leaf and tensor.grad is not self.grad:
             tensor.grad = None  # one of another shape would refuse the old storage
-        if self.content.empty or not same_place(tensor, self._data):
-            tensor.data = self._data
-        self.content.put_back(self._count is not None and tensor._version != self._count)
+        if not self.content.stands:
+            if self.content.empty or not same_place(tensor, self._data):
+                tensor.data = self._data
+            self.content.put_back(self._count is not None and tensor._version != self._count)
         if type(tensor) is not self._class:
             tensor.__class__ = self._class
-        if self._version is not None:
-            self._version.__exit__(None, None, None)
+        if self._count is not None and tensor._version != self._count:
+            _set_version(tensor, self._count)
         if self.leaf:
             self._restore_leaf()
 
@@ -237,7 +271,7 @@ class Held:
         tensor = self.tensor
         if tensor.requires_grad != self._requires_grad:
             tensor.requires_grad_(self._requires_grad)
-        for name, hooks in self._hooks.items():
+        for name, hooks in zip(_HOOKS, self._hooks, strict=True):
             if getattr(tensor, name) is not hooks:
                 setattr(tensor, name, hooks)
         if self._grad_content is not None:
@@ -247,3 +281,11 @@ class Held:
 
 
 _HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks")
+
+
+def _set_version(tensor: Tensor, count: int) -> None:
+    setter = torch._C._autograd._unsafe_set_version_counter
+    try:
+        setter((tensor,), (count,))
+    except TypeError:  # older ones take one tensor at a time
+        setter(tensor, count)  # type: ignore[arg-type]  # as they declare it

@@ -13,6 +13,9 @@ CHUNK = 2**20
 ROWS_ON_DEVICE = 64
 """Chunks that are worked on at once on an accelerator, where starting a kernel costs more than a cache miss."""
 
+INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""By element size in bytes, the dtype that compares every bit."""
+
 _INDICES = {
     torch.sparse_csr: ("crow_indices", "col_indices", "values"),
     torch.sparse_bsr: ("crow_indices", "col_indices", "values"),

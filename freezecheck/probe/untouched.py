@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 
@@ -17,20 +17,6 @@ from .held import Content, Held, copy_all, unchanged
 from .pages import Pages
 from .raw import is_plain
 from .switches import generators, switches
-
-
-class _Standing:
-    """Notes which small contents are what they were, so that each of them need not be looked at."""
-
-    what = "small tensors"
-
-    def __init__(self, held: Mapping[int, Held]) -> None:
-        self._held = held
-
-    def restore(self) -> None:
-        """Look at all of them at once."""
-        for content in unchanged(held.content for held in self._held.values()):
-            content.stands = True
 
 
 class Ground:
@@ -85,8 +71,18 @@ class Ground:
         """Identities of tensors of which `change` would tell that they did not: most small ones, told by one look."""
         with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
             same = set(map(id, unchanged(held.base for held in self._held.values())))
-            standing = [held for held in self._held.values() if id(held.base) in same]
-            return {id(held.tensor) for held in standing if not held.base.lost and held.base.lies_in(held.tensor)}
+            found = set()
+            for held in self._held.values():
+                base = held.base
+                if id(base) in same and not base.lost and base.lies_in(held.tensor):
+                    base.stands = True
+                    found.add(id(held.tensor))
+            return found
+
+    def doubt(self) -> None:
+        """Call it before more of the user's code runs: what was found to be as it was may be written yet."""
+        for held in self._held.values():
+            held.content.asked = held.content.stands = False
 
     def before(self, tensor: Tensor) -> Tensor | None:
         """Return the content that `change` compares with; None where no copy was kept. Never write to it."""
@@ -113,8 +109,7 @@ class Ground:
                     self._keep(held)
             watched = [held for held in self._held.values() if not held.lent]
             fresh = [held for held in watched if held.base.empty or held.base.change(held.tensor)[0]]
-            for held in self._held.values():
-                held.content.asked = False  # what runs from here on may still write to it
+            self.doubt()
             for held in fresh:
                 held.base = Content(held.tensor.data)
             self._take([(held, held.base) for held in fresh])
@@ -157,7 +152,7 @@ class Ground:
         for state in optimizer.state.values():
             for key, value in list(state.items()) if type(state) is dict else ():
                 held = self._held.get(id(value)) if type(value) is Tensor else None
-                copy = held.content.copy if held is not None and held.state else None
+                copy = held.content.copy_to_write() if held is not None and held.state else None
                 if held is not None and copy is not None:
                     state[key], held.lent = copy, True
 
@@ -190,8 +185,9 @@ class Ground:
         interrupted: BaseException | None = None
         # The last met first: a parameter that a phase put in another's place may lie in the same memory.
         held = reversed(self._held.values())
-        standing = [] if self._grown else [_Standing(self._held)]
-        everything: Iterator[Record] = chain(self._records, standing, held, self._generators)
+        if self._grown:
+            self.doubt()
+        everything: Iterator[Record] = chain(self._records, held, self._generators)
         with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
             for record in everything:
                 try:

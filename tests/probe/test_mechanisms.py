@@ -204,6 +204,27 @@ class TestMemory:
         """Without `memory` the column is empty, not zero."""
         assert {layer.saved_bytes for layer in verified(net(plain)).report.case.layers} == {None}
 
+    @pytest.mark.parametrize("features", [3, 3 * 2**10], ids=["small", "large"])
+    def test_what_only_its_forward_writes_is_seen(self, features: int) -> None:
+        """It runs after all was compared: a buffer is put back all the same."""
+
+        class Late(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.head, self.ran = nn.Linear(3, 2), [0]
+                self.register_buffer("seen", torch.zeros(features))
+
+            def forward(self, x):
+                self.ran[0] += 1
+                if self.ran[0] == 2:
+                    self.seen.numpy()[:] = 7.0
+                return self.head(x)
+
+        model = Late()
+        saved(model)
+        assert model.seen.eq(0.0).all()
+        assert model.ran == [0]
+
 
 def test_a_forward_that_puts_a_part_in_eval_itself_has_no_active_dropout() -> None:
     """The mode that counts is the one in which it ran; the same part left in train mode is noted."""

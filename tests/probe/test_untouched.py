@@ -399,10 +399,10 @@ class TestGround:
         sizes: list[int] = []
         rooms = Pages.rooms
         monkeypatch.setattr(Pages, "rooms", lambda pages, wanted: sizes.extend(wanted) or rooms(pages, wanted))
-        model = nn.Sequential(nn.Linear(512, 512, bias=False).requires_grad_(False), nn.Linear(512, 2, bias=False))
+        model = nn.Sequential(nn.Linear(512, 512, bias=False).requires_grad_(False), nn.Linear(512, 4, bias=False))
         with untouched(model):
             pass
-        assert sum(sizes) == 512 * 2 * 4
+        assert sum(sizes) == 512 * 4 * 4
         assert model[0].weight.nbytes == raw.CHUNK
 
     @pytest.mark.parametrize("elements", [3, 3 * 2**10], ids=["small", "large"])
@@ -428,6 +428,22 @@ class TestGround:
         assert weight.dtype == torch.float16
         assert weight.data_ptr() == data.data_ptr()
         assert torch.equal(weight, before)
+
+    def test_what_an_optimizer_remembers_is_lent_in_storages_of_their_own(self) -> None:
+        """Its small tensors are copied together, and a step may do with each what it likes."""
+        model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2))
+        optimizer = torch.optim.Adam(model.parameters())
+        model(torch.ones(1, 3)).sum().backward()
+        optimizer.step()
+        before = {id(p): {key: value.clone() for key, value in optimizer.state[p].items()} for p in model.parameters()}
+        with untouched(model, [optimizer]):
+            for state in optimizer.state.values():
+                for value in state.values():
+                    assert value.untyped_storage().nbytes() == value.nbytes
+                    value.fill_(7.0)
+        for parameter in model.parameters():
+            state = optimizer.state[parameter]
+            assert all(torch.equal(state[key], value) for key, value in before[id(parameter)].items())
 
     def test_what_a_later_parameter_covers_comes_back_though_it_looked_right_before(self) -> None:
         """The later one is put back first, over the earlier one's content: that is looked at when its turn comes."""
