@@ -152,14 +152,16 @@ def _layers(description: Description, plan: Plan, facts: tuple[Facts, ...], seen
     holders = {row.name: held_by(row) for row in facts}
     for layer in description.layers:
         rows = below[layer.name].values()
+        held = [holders[row.name] for row in rows]
+        trainable = sum([row.tensor.numel for row in rows if row.tensor.requires_grad])
         training = seen.modes.get(layer.name)
         yield LayerFacts(
             layer=layer,
-            expected=_joined([row.expected.value for row in rows]),  # type: ignore[arg-type]  # Expected's own words
-            actual=_joined(["frozen" if holders[row.name] else "trainable" for row in rows]),  # type: ignore[arg-type]  # two of its words
-            trainable=sum(row.tensor.numel for row in rows if row.tensor.requires_grad),
-            frozen=sum(row.tensor.numel for row in rows if not row.tensor.requires_grad),
-            held_by=", ".join(dict.fromkeys(filter(None, (holders[row.name] for row in rows)))) or None,
+            expected=_joined({row.expected for row in rows}),
+            actual=_joined({Expected.FROZEN if holder else Expected.TRAINABLE for holder in held}),  # type: ignore[arg-type]  # two of its words
+            trainable=trainable,
+            frozen=sum([row.tensor.numel for row in rows]) - trainable,
+            held_by=", ".join(dict.fromkeys(filter(None, held))) or None,
             training=training,
             movable_buffers=layer.statistics if _trains(layer, training, plan) else (),
             saved_bytes=seen.saved_bytes.get(layer.name),
@@ -173,7 +175,7 @@ def _trains(layer: Layer, training: bool | None, plan: Plan) -> bool:
     return layer.training and not any(f"{layer.name}.".startswith(f"{path}.") or not path for path in plan.eval_layers)
 
 
-def _joined(states: list[str]) -> Literal["frozen", "trainable", "mixed", "unchecked", "none"] | str:
-    if not states:
-        return "none"
-    return states[0] if len(set(states)) == 1 else "mixed"
+def _joined(states: set[Expected]) -> Literal["frozen", "trainable", "mixed", "unchecked", "none"]:
+    if len(states) > 1:
+        return "mixed"
+    return states.pop().value if states else "none"

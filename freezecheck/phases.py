@@ -21,7 +21,7 @@ from .judge import codes_run, judge
 from .loaders._reference import user_function
 from .places import location_in, user_location
 from .pretrained import against_pretrained
-from .probe.step import seed_everything
+from .probe.switches import seed_everything
 from .probe.trace import Trace
 from .records import Case, Change, Expected, Finding, Location, Need, Observation, Plan, Skipped
 from .spec.mistakes import nearest

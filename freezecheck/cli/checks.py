@@ -96,7 +96,7 @@ def _subject(target: str | None, spec: Spec | None, chosen: Options) -> Subject:
     say("importing torch")
     with heavy_imports():
         from ..loading import load, target_of
-        from ..probe.step import seed_everything
+        from ..probe.switches import seed_everything
 
     seed_everything(chosen.seed)  # what the model is built of is as repeatable as the check
     named = target or (target_of(spec) if spec else None) or ""

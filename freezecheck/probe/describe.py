@@ -27,6 +27,7 @@ _LIKENESS = 0.78
 _GRAD = ("grad", "gard", "rgad", "grda")
 """The word with two letters exchanged as well."""
 _TURNED = frozenset({"gradrequire", "gradrequires", "gradrequired"})
+_FLAGS = frozenset({"requires_grad", "requires_grad_", "trainable"})
 _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 """The attributes that torch gives to each module: its mode and its registries, most of what it has."""
 
@@ -126,24 +127,29 @@ def _tensor(
     tensor: torch.Tensor,
     gradient_of: Callable[[torch.Tensor], torch.Tensor | None],
 ) -> Tensor:
-    lazy = is_lazy(tensor)
+    lazy, dtype = is_lazy(tensor), tensor.dtype
     return Tensor(
         name=names[0],
         kind=kind,
         shape=() if lazy else tuple(tensor.shape),
-        dtype=_dtype(tensor.dtype),
+        dtype=_dtype(dtype),
         numel=0 if lazy else tensor.numel(),
         requires_grad=tensor.requires_grad,
-        differentiable=tensor.dtype.is_floating_point or tensor.dtype.is_complex,
+        differentiable=dtype.is_floating_point or dtype.is_complex,
         aliases=tuple(names[1:]),
         gradient_before=gradient_in(None if lazy or not tensor.is_leaf else gradient_of(tensor)),
-        device=str(tensor.device),
+        device=_device(tensor.device),
     )
 
 
 @cache
 def _dtype(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
+
+
+@cache
+def _device(device: torch.device) -> str:
+    return str(device)
 
 
 def gradient_in(gradient: torch.Tensor | None) -> Gradient:
@@ -218,6 +224,8 @@ def _dropout(module: nn.Module) -> float | None:
 
 def statistics_of(path: str, module: nn.Module) -> Iterator[str]:
     """Yield the names of the buffers that a forward in training mode moves by design."""
+    if not module._buffers:
+        return
     prefix = f"{path}." if path else ""
     buffers = [key for key, value in module._buffers.items() if value is not None]
     by_name = {"running_mean", "running_var", "num_batches_tracked"} & set(buffers)
@@ -242,8 +250,13 @@ def _on_tensors(tensors: Mapping[str, torch.Tensor]) -> Iterator[StrayFlag]:
 
 
 def _on_modules(modules: Mapping[str, nn.Module], names: Mapping[int, str]) -> Iterator[StrayFlag]:
+    others = set(_OF_EVERY_MODULE)
     for path, module in modules.items():
-        for attribute, value in [item for item in vars(module).items() if item[0] not in _OF_EVERY_MODULE]:
+        for attribute in [name for name in vars(module) if name not in others]:
+            if attribute not in _FLAGS and not _reads_like_the_flag(attribute):
+                others.add(attribute)  # most layers have the same
+                continue
+            value = vars(module)[attribute]
             likely = attribute == "requires_grad" or _looks_like_the_flag(attribute, value)
             keras = attribute == "trainable" and value is False
             if likely or (keras and not _means_something(modules.values(), module, attribute)):

@@ -10,6 +10,7 @@ from types import CodeType
 from typing import Any
 
 import torch
+from torch.optim import optimizer as _optim
 
 from ..places import kind, location_in
 from ..records import Foreign, Location, Membership
@@ -95,6 +96,17 @@ def _number(value: Any) -> float:
         return float(value)
     except (TypeError, ValueError):
         return 0.0
+
+
+def steps_as_torch_does(optimizer: Any) -> bool:
+    """Whether `step` is torch's own and no hook stands on it: it writes to what the optimizer holds, nowhere else."""
+    cls = type(optimizer)
+    own = cls.__module__.startswith("torch.optim.") and cls.step.__module__.startswith("torch.optim.")
+    hooks = (
+        optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks,
+        _optim._global_optimizer_pre_hooks, _optim._global_optimizer_post_hooks,
+    ) if own else ()  # fmt: skip
+    return own and "step" not in vars(optimizer) and not any(hooks) and not needs_closure(optimizer)
 
 
 def needs_closure(optimizer: Any) -> bool:

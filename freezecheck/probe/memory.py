@@ -15,7 +15,7 @@ from ..guard import users_code
 from .describe import Anatomy
 from .flow import storage_of
 from .loss import default_loss
-from .step import eager
+from .switches import eager
 
 if TYPE_CHECKING:
     from ..subject import Subject

@@ -9,7 +9,7 @@ import torch
 from ..errors import ProbeError
 from ..guard import users_code
 from ..subject import call_model
-from .step import eager, seed_everything
+from .switches import eager, seed_everything
 
 if TYPE_CHECKING:
     from ..subject import Subject

@@ -28,12 +28,12 @@ _INDICES = {
 def parts(tensor: Tensor) -> list[Tensor]:
     """Return the plain strided tensors that hold a tensor's content, each element of memory once.
 
-    They share the tensor's memory, so that writing to them writes to it (mkldnn tensors are copied instead). A
-    sharded tensor or another wrapper gives what lies on this process. Meta tensors, and tensors whose storage was
-    freed, hold nothing.
+    They share the tensor's memory, so that writing to them writes to it (mkldnn tensors are copied instead); of a
+    plain tensor that does not require grad it is that tensor itself. A sharded tensor or another wrapper gives what
+    lies on this process. Meta tensors, and tensors whose storage was freed, hold nothing.
     """
     if type(tensor) in _PLAIN and tensor.layout is torch.strided:
-        return _strided_parts(tensor.detach())
+        return _strided_parts(tensor.detach() if tensor.requires_grad else tensor)
     with torch._C.DisableTorchFunctionSubclass():
         return _parts(tensor.detach())
 
@@ -69,9 +69,11 @@ def _strided_parts(tensor: Tensor) -> list[Tensor]:
         tensor = tensor.conj()
     if tensor.is_neg():
         tensor = tensor._neg_view()
-    for dim, stride in enumerate(tensor.stride()):
-        if stride == 0 and tensor.shape[dim] > 1:
-            tensor = tensor.narrow(dim, 0, 1)
+    strides = tensor.stride()
+    if 0 in strides:
+        for dim, stride in enumerate(strides):
+            if stride == 0 and tensor.shape[dim] > 1:
+                tensor = tensor.narrow(dim, 0, 1)
     return [tensor]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -35,12 +34,23 @@ from .flow import tensors_in
 from .functions import NoneReturned, following_functions
 from .graph import leaves_and_functions
 from .loss import default_loss, require_scalar
-from .members import default_optimizers, groups_of, hooks_on, memberships, needs_closure, takes_closure, warm_up
+from .members import (
+    default_optimizers,
+    groups_of,
+    hooks_on,
+    memberships,
+    needs_closure,
+    steps_as_torch_does,
+    takes_closure,
+    warm_up,
+)
 from .rows import RowEvidence
+from .switches import eager, seed_everything
 from .trace import Trace
 from .undone import undone
 from .unregistered import hidden_layers
 from .update import lost_update
+from .writes import Writes
 
 if TYPE_CHECKING:
     from ..records import Plan
@@ -203,21 +213,30 @@ class Probe:
             raise failed(self.subject, inputs, "the forward and the loss", error) from error
 
     @contextmanager
-    def _running(self, doing: str, trace: Trace) -> Iterator[None]:
+    def _running(self, doing: str, trace: Trace | None = None) -> Iterator[None]:
         with ExitStack() as stack:
             stack.enter_context(users_code(doing, ProbeError))
             stack.enter_context(torch.enable_grad())
             stack.enter_context(eager())
-            stack.enter_context(trace)
+            stack.enter_context(trace or nullcontext())
             yield
 
     def _optimize(self) -> None:
         trace = self.trace()
         trace.phase = "step"
         for optimizer in self.optimizers:
-            with self._running("the optimizer's step", trace):
+            known = steps_as_torch_does(optimizer)
+            if known:  # to watch it would cost more than many a step itself
+                self._keep_what_it_writes(optimizer)
+            with self._running("the optimizer's step", None if known else trace):
                 self._step_of(optimizer)
         self.evidence.note_writes(trace)
+
+    def _keep_what_it_writes(self, optimizer: Any) -> None:
+        writes = Writes()
+        writes.watch(self.anatomy.tensors.values())
+        for tensor in writes.sharing(t for group in optimizer.param_groups for t in group["params"]):
+            self.ground.keep(tensor)
 
     def _step_of(self, optimizer: Any) -> None:
         if needs_closure(optimizer):
@@ -368,19 +387,3 @@ class Probe:
             loss=self.subject.loss_said or next(iter(self.loss_said), ""),
             steps=self.taken,
         )
-
-
-def seed_everything(seed: int) -> None:
-    """Seed torch, random and (where it is loaded) numpy; the caller restores their states."""
-    torch.manual_seed(seed)
-    random.seed(seed)
-    numpy = sys.modules.get("numpy")
-    if numpy is not None:
-        numpy.random.seed(seed % 2**32)
-
-
-def eager() -> Any:
-    """Run compiled modules as they were written: a compiled forward would hide its operations from the tracer."""
-    if "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance"):
-        return torch.compiler.set_stance("force_eager")
-    return nullcontext()

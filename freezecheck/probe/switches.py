@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -141,3 +142,19 @@ def _readable(what: str, read: Callable[[], Any], write: Callable[[Any], object]
         yield Switch(what, read, write)
     except RuntimeError:
         return
+
+
+def seed_everything(seed: int) -> None:
+    """Seed torch, random and (where it is loaded) numpy; the caller restores their states."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed(seed % 2**32)
+
+
+def eager() -> Any:
+    """Run compiled modules as they were written: a compiled forward would hide its operations from the tracer."""
+    if "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance"):
+        return torch.compiler.set_stance("force_eager")
+    return nullcontext()

@@ -158,8 +158,9 @@ class Trace(TorchFunctionMode):
     def _run(self, func: Any, effect: Effect, args: Any, kwargs: Any) -> Any:
         inputs = tensors_in(args, kwargs)
         upstream, cuts, live = 0, 0, False
+        of = self._of if self._pending[0] else self.flow.of
         for tensor in inputs:
-            above, lost = self._of(tensor)
+            above, lost = of(tensor)
             upstream, cuts = upstream | above, cuts | lost
             live = live or (above != 0 and (self.simulated is not None or alive(tensor)))
         if self._escaped:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import sys
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from types import FunctionType, SimpleNamespace
 from typing import Any
@@ -92,7 +93,9 @@ def _attributes(modules: Mapping[str, nn.Module]) -> Iterator[tuple[str, str, An
     """Yield (name, container as the records call it, value) for every attribute that torch does not look into."""
     for path, module in modules.items():
         for attribute, value in list(vars(module).items()):
-            if type(value) not in _PLAIN and attribute not in _OWN and not _holds_nothing(value):
+            if type(value) in _PLAIN or attribute in _OWN or (type(value) is OrderedDict and not value):
+                continue  # most of what a layer has
+            if not _holds_nothing(value):
                 name = f"{path}.{attribute}" if path else attribute
                 yield name, f"{type(module).__name__}.{attribute}, {_kind(value)}", value
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
-from types import FrameType
+from collections.abc import Callable, Iterable, Iterator
+from types import CodeType, FrameType
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ _THE_TRACER = 2
 class Writes:
     """What was written in place, by identity of the tensor written."""
 
-    def __init__(self, before_write: Callable[[torch.Tensor], None] | None) -> None:
+    def __init__(self, before_write: Callable[[torch.Tensor], None] | None = None) -> None:
         """Call `before_write` (where given) with a tensor that is about to be written."""
         self.seen: dict[int, list[Write]] = {}
         self.ids: set[int] = set()
@@ -29,15 +29,26 @@ class Writes:
         self._before_write = before_write
         self._settled: dict[int, int] = {}
         self._by_storage: dict[int, list[torch.Tensor]] = {}
+        self._waiting: list[torch.Tensor] = []
+        """Watched tensors whose storage nobody asked for yet: often nothing is written at all."""
         self._opened: dict[int, list[tuple[torch.Tensor, Write]]] = {}
         """By address, tensors whose memory was handed out, and by which call: whoever has it can write unseen."""
+        self._steps: dict[int, CodeType] = {}
+        """By identity, code that was seen to be a method of an optimizer: a step writes to many tensors."""
 
     def watch(self, tensors: Iterable[torch.Tensor]) -> None:
         """Note writes to these tensors, from now on."""
         for tensor in tensors:
             if id(tensor) not in self.ids:
                 self.ids.add(id(tensor))
-                self._by_storage.setdefault(storage_of(tensor), []).append(tensor)
+                self._waiting.append(tensor)
+
+    def _in_storage(self, tensor: torch.Tensor) -> list[torch.Tensor]:
+        """Return the watched tensors that share a tensor's memory."""
+        for watched in self._waiting:
+            self._by_storage.setdefault(storage_of(watched), []).append(watched)
+        self._waiting.clear()
+        return self._by_storage.get(storage_of(tensor), [])
 
     def settle(self) -> None:
         """Begin to count anew what `since` tells."""
@@ -48,6 +59,11 @@ class Writes:
         new = {key: writes[self._settled.get(key, 0) :] for key, writes in self.seen.items()}
         return {key for key, writes in new.items() if any(write.phase == phase for write in writes)}
 
+    def sharing(self, tensors: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
+        """Yield the watched tensors in the memory of these."""
+        for tensor in tensors:
+            yield from self._in_storage(tensor)
+
     def note(self, func: Any, written: Iterable[torch.Tensor], phase: Phase) -> None:
         """Note that `func` is about to write to these tensors. An optimizer's own step only keeps what was there."""
         targets = [watched for tensor in written for watched in self._targets(tensor)]
@@ -57,7 +73,7 @@ class Writes:
             for watched in targets:
                 self._before_write(watched)
         frame = sys._getframe(_THE_TRACER)
-        if phase != "step" or not _by_an_optimizer(frame):
+        if phase != "step" or not self._by_an_optimizer(frame):
             write = Write(call_words(func), user_location(frame), phase)
             for watched in targets:
                 self._add(watched, write)
@@ -65,7 +81,7 @@ class Writes:
     def note_opening(self, func: Any, tensors: Iterable[torch.Tensor], phase: Phase) -> None:
         """Note that `func` hands out the memory of these tensors."""
         for tensor in tensors:
-            for watched in self._by_storage.get(storage_of(tensor), ()):
+            for watched in self._in_storage(tensor):
                 if self._before_write is not None:
                     self._before_write(watched)
                 if effect_of(func) is not Effect.IGNORED:
@@ -75,13 +91,26 @@ class Writes:
 
     def _targets(self, tensor: torch.Tensor) -> list[torch.Tensor]:
         """Return the watched tensors in the memory of one that is written, also where numpy led to it."""
-        found = self._by_storage.get(storage_of(tensor))
-        if found is not None or not self._opened:
-            return found or []
+        found = self._in_storage(tensor)
+        if found or not self._opened:
+            return found
         opened = self._opened.pop(_address(tensor), [])
         for watched, opening in opened:
             self.seen[id(watched)].remove(opening)  # the write itself is the better place
         return [watched for watched, _ in opened]
+
+    def _by_an_optimizer(self, frame: FrameType | None) -> bool:
+        """Whether an optimizer's own `step` is what runs, and no hook that somebody put around it."""
+        while frame is not None and frame.f_code.co_name != "wrapper":
+            code = frame.f_code
+            if id(code) in self._steps:
+                return True
+            # A frame's locals are gathered when they are asked for: only where there is such a one.
+            if "self" in code.co_varnames and isinstance(frame.f_locals.get("self"), torch.optim.Optimizer):
+                self._steps[id(code)] = code
+                return True
+            frame = frame.f_back
+        return False
 
     def _add(self, watched: torch.Tensor, write: Write) -> None:
         seen = self.seen.setdefault(id(watched), [])
@@ -94,13 +123,3 @@ def _address(tensor: torch.Tensor) -> int:
         return tensor.untyped_storage().data_ptr()
     except (RuntimeError, NotImplementedError):
         return 0
-
-
-def _by_an_optimizer(frame: FrameType | None) -> bool:
-    """Whether an optimizer's own `step` is what runs, and no hook that somebody put around it."""
-    while frame is not None and frame.f_code.co_name != "wrapper":
-        # A frame's locals are gathered when they are asked for: only where there is such a one.
-        if "self" in frame.f_code.co_varnames and isinstance(frame.f_locals.get("self"), torch.optim.Optimizer):
-            return True
-        frame = frame.f_back
-    return False

@@ -1,0 +1,94 @@
+"""Whose step it is: torch's own need not be watched, any other is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from freezecheck.probe.members import steps_as_torch_does
+from tests.probe.verified import Base, facts, found, sgd, verified
+
+
+class Own(torch.optim.SGD):
+    """A user's optimizer, with a step that writes to more than it holds."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__([p for p in model.parameters() if p.requires_grad], lr=0.1)
+        self.model = [model]
+
+    def step(self, closure: Any = None) -> Any:
+        self.model[0].enc.weight.data.mul_(0.5)  # the write
+        return super().step(closure)
+
+
+def hooked(model: nn.Module) -> torch.optim.Optimizer:
+    optimizer = sgd(model)
+    optimizer.register_step_post_hook(lambda *_: model.enc.weight.data.mul_(0.5))  # the write
+    return optimizer
+
+
+def patched(model: nn.Module) -> torch.optim.Optimizer:
+    optimizer = sgd(model)
+    step = optimizer.step
+
+    def more(*args: Any) -> Any:
+        model.enc.weight.data.mul_(0.5)  # the write
+        return step(*args)
+
+    optimizer.step = more
+    return optimizer
+
+
+@pytest.mark.parametrize(
+    "make", [torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop, torch.optim.Adagrad]
+)
+def test_torchs_own(make: Callable[..., torch.optim.Optimizer]) -> None:
+    """All of them; LBFGS runs the user's loss in its step."""
+    assert steps_as_torch_does(make(nn.Linear(2, 2).parameters(), lr=0.1))
+    assert not steps_as_torch_does(torch.optim.LBFGS(nn.Linear(2, 2).parameters()))
+
+
+class Net(Base):
+    """Large enough that what is frozen has a fingerprint until somebody writes to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enc = nn.Linear(3, 2**11)
+        self.mid = nn.Linear(2**11, 4)
+        self.enc.requires_grad_(False)
+
+    def forward(self, x):
+        return self.head(self.mid(self.enc(x)))
+
+
+@pytest.mark.parametrize(("make", "place"), [(Own, None), (hooked, "# the write"), (patched, "# the write")])
+def test_a_step_that_does_more_is_watched(
+    make: Callable[[nn.Module], torch.optim.Optimizer], place: str | None
+) -> None:
+    """What it writes beside its own parameters is told and put back, and named with its line outside of a step."""
+    model = Net()
+    optimizer, before = make(model), model.enc.weight.detach().clone()
+    assert not steps_as_torch_does(optimizer)
+    (finding,) = found(verified(model, "trainable = ['mid', 'head']", optimizer=optimizer), "FZ301")
+    assert finding.tensors == ("enc.weight",)
+    assert (finding.location is None) == (place is None)
+    assert place is None or finding.location.text.endswith(place)
+    assert torch.equal(model.enc.weight, before)
+
+
+def test_a_frozen_weight_in_the_memory_of_one_that_trains() -> None:
+    """A step that is not watched moves it all the same: by how much is told, and both are put back."""
+    model = Net()
+    model.enc.weight = nn.Parameter(torch.rand(2**11, 3))
+    model.other = nn.Parameter(model.enc.weight.data, requires_grad=False)
+    optimizer, before = sgd(model), model.other.detach().clone()
+    assert steps_as_torch_does(optimizer)
+    result = verified(model, "trainable = ['mid', 'head', 'enc.weight']", optimizer=optimizer)
+    (finding,) = found(result, "FZ301")
+    assert finding.tensors == ("other",)
+    assert facts(result)["other"].max_abs_change == facts(result)["enc.weight"].max_abs_change > 0
+    assert torch.equal(model.other, before)
