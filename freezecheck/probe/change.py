@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -115,7 +115,24 @@ def max_abs_change(before: Tensor, after: Tensor) -> float:
     pairs = _pairs(before, after) if (before.dtype, before.device) == (after.dtype, after.device) else None
     if pairs is None:
         return math.inf
+    if before.dtype in (torch.float32, torch.float64):
+        furthest = _furthest(run for x, y in pairs for run in runs(x, y) if run[0].numel())
+        if math.isfinite(furthest):
+            return furthest
     return max((_change(*run) for x, y in pairs for run in runs(x, y) if run[0].numel()), default=0.0)
+
+
+def _furthest(cut: Iterable[tuple[Tensor, ...]]) -> float:
+    """Return the largest distance in runs of an exact dtype, with one wait for all; not finite where one is not."""
+    room: Tensor | None = None
+    ends: list[Tensor] = []
+    for before, after in cut:
+        if room is None or room.numel() < before.numel():
+            room = torch.empty_like(before)
+        ends += torch.aminmax(torch.sub(after, before, out=room[: before.numel()]))  # a pass less than by absolutes
+    if len(ends) > 2:
+        return float(torch.stack(ends).abs().amax())
+    return max((float(ends[1]), -float(ends[0]))) if ends else 0.0
 
 
 def _change(before: Tensor, after: Tensor) -> float:
@@ -123,9 +140,8 @@ def _change(before: Tensor, after: Tensor) -> float:
     if not (before.is_floating_point() or before.is_complex()):
         return _integer_change(before, after)
     wide = torch.complex128 if before.is_complex() else torch.float64
-    exact = before.dtype in (torch.float32, torch.float64)
     try:
-        change = _furthest(before, after) if exact else _distance(before, after, wide).amax().item()
+        change = _distance(before, after, wide).amax().item()
     except (RuntimeError, NotImplementedError):
         return math.inf  # packed floats, which torch itself cannot read as numbers
     if math.isfinite(change):
@@ -134,12 +150,6 @@ def _change(before: Tensor, after: Tensor) -> float:
     size = before.element_size()
     differ = (before.view(torch.uint8) != after.view(torch.uint8)).view(-1, size).any(1)
     return float(each.masked_fill_(~differ, 0.0).amax().item())
-
-
-def _furthest(before: Tensor, after: Tensor) -> float:
-    """Return the largest distance of two runs of one exact dtype, in a pass less than by absolute values."""
-    low, high = torch.aminmax(after - before)
-    return max(high.item(), -low.item()) if low == low else math.nan
 
 
 def _distance(before: Tensor, after: Tensor, dtype: torch.dtype) -> Tensor:

@@ -143,9 +143,9 @@ def unchanged(contents: Iterable[Content]) -> list[Content]:
 def _compare(before: Sequence[Tensor], after: Sequence[Tensor]) -> tuple[bool, float]:
     if [part.shape for part in before] != [part.shape for part in after]:
         return True, math.inf
-    if all(map(same_part, before, after)):
-        return False, 0.0
-    return True, max(map(max_abs_change, before, after))
+    furthest = max(map(max_abs_change, before, after))
+    moved = 0.0 < furthest < math.inf or not all(map(same_part, before, after))  # most that are asked about moved
+    return moved, furthest if moved else 0.0
 
 
 def same_place(a: Tensor, b: Tensor) -> bool:
