@@ -15,7 +15,7 @@ from .pages import Pages
 from .raw import is_plain, memory_order, parts
 from .together import COMPARED, Together
 
-SMALL = 4096
+SMALL = 2**13
 """Bytes up to which a copy costs no more than a fingerprint."""
 
 
@@ -126,17 +126,21 @@ class Content:
         return same_place(tensor, self._data)
 
 
-def unchanged(contents: Iterable[Content]) -> list[Content]:
-    """Return those whose memory holds what it held, out of the small ones that were copied together."""
-    changed: dict[Together, set[int]] = {}
-    found = []
+def compared(contents: Iterable[Content]) -> dict[int, tuple[bool, float]]:
+    """Return what `change` would tell of the memory of small contents that were copied together, by identity.
+
+    Left out are the few of which it takes a look of their own to tell.
+    """
+    looks: dict[Together, dict[int, float | None]] = {}
+    found: dict[int, tuple[bool, float]] = {}
     for content in contents:
-        if content._together is not None:
+        if content._together is not None and not content.lost:
             together, place = content._together
-            if together not in changed:
-                changed[together] = together.changed()
-            if place not in changed[together]:
-                found.append(content)
+            if together not in looks:
+                looks[together] = together.changed()
+            change = looks[together].get(place, 0.0)
+            if change is not None:
+                found[id(content)] = (place in looks[together], change)
     return found
 
 

@@ -171,6 +171,7 @@ class Probe:
 
     def forward(self, trace: Trace) -> tuple[Any, torch.Tensor]:
         """Make inputs, run the forward and the loss on them, and return inputs and loss."""
+        self.ground.doubt()
         make = self.subject.make_inputs
         assert make is not None, "the caller infers the inputs"
         with users_code("making the inputs", ProbeError):
@@ -222,6 +223,7 @@ class Probe:
             yield
 
     def _optimize(self) -> None:
+        self.ground.doubt()
         trace = self.trace()
         trace.phase = "step"
         for optimizer in self.optimizers:
@@ -268,6 +270,7 @@ class Probe:
             return True
         if self.meta:
             return False
+        self.ground.look()
         self.moved = {n: self.ground.change(self.parameters[n]) for n in wanted if n in self.memberships}
         return any(not self.moved[n][0] and self._moves(n) for n in self.moved)
 
@@ -294,11 +297,10 @@ class Probe:
     def observation(self) -> Observation:
         """Compare every tensor with what it was, and return all that was seen."""
         if not self.meta:
-            unmoved = self.ground.unmoved()
+            self.ground.look()
             for name, tensor in self.anatomy.tensors.items():
                 if name not in self.moved:
-                    still = id(tensor) in unmoved and self.anatomy.now(name) is tensor
-                    self.moved[name] = (False, 0.0) if still else self._change(name, tensor)
+                    self.moved[name] = self._change(name, tensor)
             self._explain_unmoved()
         self.rows.compare()
         unjudged = self.by_chance | self.not_chosen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import accumulate
 
@@ -12,6 +13,10 @@ from .raw import INTEGERS
 
 COMPARED = frozenset(INTEGERS)
 """Element sizes, in bytes, of what can be held together."""
+_MEASURED = frozenset(
+    {torch.float32, torch.float64, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
+)  # fmt: skip
+"""Dtypes whose differences torch takes without rounding them more than the numbers are."""
 
 
 class Together:
@@ -25,22 +30,35 @@ class Together:
 
     def copy_of(self, place: int) -> Tensor:
         """Return what one of them held. It lies in the memory of all: never write to it."""
-        part, end = self._parts[place], self._ends[place]
-        return self._before[end - part.numel() : end].view(part.shape)
+        return self._of(self._before, place).view(self._parts[place].shape)
 
-    def changed(self) -> set[int]:
-        """Return the places of those that do not hold the same bytes by now: NaN equals the same NaN, -0.0 is not 0.0.
+    def changed(self) -> dict[int, float | None]:
+        """Return by place those that do not hold the same bytes by now, with the largest absolute change.
 
-        All places when a storage was resized: reading beyond its end would crash.
+        NaN equals the same NaN, -0.0 is not 0.0. The change is None where it is not a finite number, or not of a dtype
+        that is measured here; all are None when a storage was resized: reading beyond its end would crash.
         """
         if [part.untyped_storage().nbytes() for part in self._parts] != self._sizes:
-            return set(range(len(self._parts)))
-        integers = INTEGERS[self._before.element_size()]
-        differ = _joined(self._parts).view(integers) != self._before.view(integers)
+            return dict.fromkeys(range(len(self._parts)))
+        before, now = self._before, _joined(self._parts)
+        integers = INTEGERS[before.element_size()]
+        differ = now.view(integers) != before.view(integers)
         # How many elements differ up to the end of each tensor: more than up to the end of the one before it.
         last = torch.tensor(self._ends, device=differ.device) - 1
         upto = differ.cumsum(0)[last]
-        return set(upto.diff(prepend=upto.new_zeros(1)).nonzero().view(-1).tolist())
+        places = upto.diff(prepend=upto.new_zeros(1)).nonzero().view(-1).tolist()
+        if not places or before.dtype not in _MEASURED:
+            return dict.fromkeys(places)
+        apart = torch.maximum(now, before) - torch.minimum(now, before)
+        if not apart.is_floating_point() and (apart < 0).any():
+            return dict.fromkeys(places)  # beyond the integers' own range
+        largest = torch.stack([self._of(apart, place).amax() for place in places]).tolist()
+        finite = [float(change) if change < math.inf else None for change in largest]
+        return dict(zip(places, finite, strict=True))
+
+    def _of(self, joined: Tensor, place: int) -> Tensor:
+        end = self._ends[place]
+        return joined[end - self._parts[place].numel() : end]
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:

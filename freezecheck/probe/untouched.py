@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from ..errors import ProbeError
 from .belongings import Belongings, Contents, Empties, Record, global_hooks
-from .held import Content, Held, copy_all, unchanged
+from .held import Content, Held, compared, copy_all
 from .pages import Pages
 from .raw import is_plain
 from .switches import generators, switches
@@ -32,6 +32,8 @@ class Ground:
         self._records: list[Record] = [self._without_attributes]
         self._generators: list[Record] = []
         self._pages = Pages()
+        self._looked: dict[int, tuple[bool, float]] = {}
+        """What `look` found, by identity of the tensor."""
         self._grown = False
         """Tensors were met later, and may lie in the memory of earlier ones."""
 
@@ -58,6 +60,9 @@ class Ground:
         `now` is the tensor that stands in its place, when the model replaced it by another. The change is None where
         the tensor moved and no copy had been kept, and where the tensor is none that was recorded.
         """
+        seen = self._looked.get(id(tensor)) if now is None or now is tensor else None
+        if seen is not None:
+            return seen
         held = self._held.get(id(tensor))
         if held is None:
             return False, None
@@ -67,20 +72,21 @@ class Ground:
         with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
             return held.base.change(now)
 
-    def unmoved(self) -> set[int]:
-        """Identities of tensors of which `change` would tell that they did not: most small ones, told by one look."""
+    def look(self) -> None:
+        """Compare small tensors, of which there are many, all at once; `change` tells what was found until `doubt`."""
+        if self._looked:
+            return
         with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
-            same = set(map(id, unchanged(held.base for held in self._held.values())))
-            found = set()
+            found = compared(held.base for held in self._held.values())
             for held in self._held.values():
-                base = held.base
-                if id(base) in same and not base.lost and base.lies_in(held.tensor):
-                    base.stands = True
-                    found.add(id(held.tensor))
-            return found
+                seen = found.get(id(held.base))
+                if seen is not None and held.base.lies_in(held.tensor):
+                    self._looked[id(held.tensor)] = seen
+                    held.base.stands = not seen[0]
 
     def doubt(self) -> None:
         """Call it before more of the user's code runs: what was found to be as it was may be written yet."""
+        self._looked.clear()
         for held in self._held.values():
             held.content.asked = held.content.stands = False
 

@@ -204,7 +204,7 @@ class TestMemory:
         """Without `memory` the column is empty, not zero."""
         assert {layer.saved_bytes for layer in verified(net(plain)).report.case.layers} == {None}
 
-    @pytest.mark.parametrize("features", [3, 3 * 2**10], ids=["small", "large"])
+    @pytest.mark.parametrize("features", [3, 3 * 2**11], ids=["small", "large"])
     def test_what_only_its_forward_writes_is_seen(self, features: int) -> None:
         """It runs after all was compared: a buffer is put back all the same."""
 

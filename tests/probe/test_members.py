@@ -92,3 +92,23 @@ def test_a_frozen_weight_in_the_memory_of_one_that_trains() -> None:
     assert finding.tensors == ("other",)
     assert facts(result)["other"].max_abs_change == facts(result)["enc.weight"].max_abs_change > 0
     assert torch.equal(model.other, before)
+
+
+class EverySecond(torch.optim.SGD):
+    """Gathers the gradients of two calls, as an accumulating optimizer does."""
+
+    called = 0
+
+    def step(self, closure: Any = None) -> Any:
+        self.called += 1
+        return super().step(closure) if self.called % 2 == 0 else None
+
+
+def test_what_only_a_second_step_moves_is_seen_to_move() -> None:
+    """That nothing moved was found after the first: it is looked at anew after the second."""
+    model = Net()
+    result = verified(
+        model, "trainable = ['mid', 'head']", optimizer=EverySecond([*model.mid.parameters(), *model.head.parameters()])
+    )
+    assert result.ok
+    assert result.report.case.conditions.steps == 2
