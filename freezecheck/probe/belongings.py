@@ -172,7 +172,10 @@ class Belongings:
             if box and self._new(box):
                 self.records.append(Contents(prefix + registry, box))
                 for name, value in list(box.items()):
-                    self.walk(prefix + name, value, state)
+                    if type(value) in _TENSORS:  # as nearly all are
+                        self._hold(prefix + name, value, state)
+                    else:
+                        self.walk(prefix + name, value, state)
         for name, value in list(attributes.items()):
             kind = type(value)
             if kind in _PLAIN:
@@ -202,6 +205,7 @@ class Belongings:
             self.walk(f"{path}.{name}", value, state=name == "state")
 
 
+_TENSORS = frozenset({Tensor, nn.Parameter})
 _REGISTRIES = (("_parameters", False), ("_buffers", True), ("_modules", False))
 """With whether what lies there is state."""
 _PLAIN = frozenset({int, float, bool, str, bytes, complex, type(None), type, type(len), type(lambda: None)})

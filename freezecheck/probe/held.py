@@ -28,7 +28,7 @@ class Content:
         self._data = data
         self._parts = parts(data)
         self._sizes = [part.untyped_storage().nbytes() for part in self._parts]
-        self.nbytes = sum(part.nbytes for part in self._parts)
+        self.nbytes = sum([part.nbytes for part in self._parts])
         """Bytes of memory it covers."""
         self._copies: list[Tensor] | None = None
         self._together: tuple[Together, int] | None = None

@@ -137,7 +137,5 @@ def memory_order(tensor: Tensor) -> list[int]:
 
 def words(*flat: Tensor) -> list[Tensor]:
     """Return flat contiguous tensors of one size in bytes as int64, or as uint8 where length or place forbid it."""
-    raw = [tensor.view(torch.uint8) for tensor in flat]
-    if all(tensor.numel() % 8 == 0 and tensor.storage_offset() % 8 == 0 for tensor in raw):
-        return [tensor.view(torch.int64) for tensor in raw]
-    return raw
+    whole = all(t.nbytes % 8 == 0 and t.storage_offset() * t.element_size() % 8 == 0 for t in flat)
+    return [tensor.view(torch.int64 if whole else torch.uint8) for tensor in flat]
