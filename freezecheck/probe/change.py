@@ -118,11 +118,15 @@ def max_abs_change(before: Tensor, after: Tensor) -> float:
     pairs = _pairs(before, after) if (before.dtype, before.device) == (after.dtype, after.device) else None
     if pairs is None:
         return math.inf
+    return max((_largest(x, y) for x, y in pairs), default=0.0)
+
+
+def _largest(before: Tensor, after: Tensor) -> float:
     if before.dtype in (torch.float32, torch.float64):
-        furthest = _furthest(run for x, y in pairs for run in runs(x, y) if run[0].numel())
+        furthest = _furthest(run for run in runs(before, after) if run[0].numel())
         if math.isfinite(furthest):
             return furthest
-    return max((_change(*run) for x, y in pairs for run in runs(x, y) if run[0].numel()), default=0.0)
+    return max((_change(*run) for run in runs(before, after) if run[0].numel()), default=0.0)
 
 
 def _furthest(cut: Iterable[tuple[Tensor, ...]]) -> float:
