@@ -263,7 +263,7 @@ def rows(draw, name):
         draw(st.sampled_from(["float32", "bfloat16", "float16"])),
         requires_grad=draw(st.booleans()),
         differentiable=draw(st.sampled_from([True, True, False])),
-        gradient_before=draw(st.sampled_from(Gradient)),
+        had_gradient=draw(st.booleans()),
     )
     return Facts(
         tensor,

@@ -137,7 +137,7 @@ def _tensor(
         requires_grad=tensor.requires_grad,
         differentiable=dtype.is_floating_point or dtype.is_complex,
         aliases=tuple(names[1:]),
-        gradient_before=gradient_in(None if lazy or not tensor.is_leaf else gradient_of(tensor)),
+        had_gradient=not lazy and tensor.is_leaf and gradient_of(tensor) is not None,
         device=_device(tensor.device),
     )
 

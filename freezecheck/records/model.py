@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from .words import Gradient, Location
+from .words import Location
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,8 @@ class Tensor:
     """Floating or complex: only such a tensor can require grad."""
     aliases: tuple[str, ...] = ()
     """Its further names, when it is tied."""
-    gradient_before: Gradient = Gradient.NONE
-    """What its `.grad` held before the check began."""
+    had_gradient: bool = False
+    """Whether its `.grad` held a tensor, be it of zeros, before the check began."""
     device: str = "cpu"
 
     @property

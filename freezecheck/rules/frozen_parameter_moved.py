@@ -147,7 +147,7 @@ def _cause(fact: Facts) -> tuple[str, tuple[Write, ...]]:
         return "unknown", ()
     if fact.tensor.requires_grad and has_gradient:
         return "trained", ()
-    if has_gradient or fact.tensor.gradient_before is not Gradient.NONE:
+    if has_gradient or fact.tensor.had_gradient:
         return "stale gradient", ()
     return "step without gradient", ()
 

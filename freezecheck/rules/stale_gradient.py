@@ -66,13 +66,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..records import Case, Facts, Gradient, Hit, Rule, Severity
+from ..records import Case, Facts, Hit, Rule, Severity
 from ._words import clear_gradients, group, memberships, names, tensors
 
 
 def check(case: Case) -> Iterable[Hit]:
     """One finding for those that momentum or weight decay moves, one for others in an optimizer, one for the rest."""
-    stale = (f for f in case.frozen if f.tensor.gradient_before is not Gradient.NONE and not f.tensor.requires_grad)
+    stale = (f for f in case.frozen if f.tensor.had_gradient and not f.tensor.requires_grad)
     for danger, facts in group(stale, key=_danger).items():
         who = tensors(names(facts))
         yield Hit(

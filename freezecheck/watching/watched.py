@@ -298,10 +298,10 @@ class Watched:
 
     def _as_trained(self, tensor: Tensor) -> Tensor:
         flag = self.trained.get(tensor.name, tensor.requires_grad)
-        gradient = Gradient.NONE if self._untouched(tensor.name) else tensor.gradient_before
-        if (flag, gradient) == (tensor.requires_grad, tensor.gradient_before):
+        had = tensor.had_gradient and not self._untouched(tensor.name)
+        if (flag, had) == (tensor.requires_grad, tensor.had_gradient):
             return tensor
-        return replace(tensor, requires_grad=flag, gradient_before=gradient)
+        return replace(tensor, requires_grad=flag, had_gradient=had)
 
     def _untouched(self, name: str) -> bool:
         """Whether a gradient of earlier is in nobody's way: in no optimizer, and no clipping wrote to it."""

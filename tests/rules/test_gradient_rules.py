@@ -264,7 +264,7 @@ class TestStaleGradient:
 
     def test_a_cleared_gradient_and_a_trained_tensor_are_silent(self):
         """A trainable tensor may carry what it likes, and one that requires grad is another rule's."""
-        stale = {"gradient_before": Gradient.NONZERO}
+        stale = {"had_gradient": True}
         assert hits("FZ203", table(frozen("a"), trained("b", **stale), leaking("c", **stale))) == []
 
     @pytest.mark.parametrize(
@@ -286,14 +286,14 @@ class TestStaleGradient:
     )
     def test_the_message_says_when_it_would_move(self, members, why):
         """Momentum and decay move even a zero gradient, a plain step moves the next time, nothing moves the rest."""
-        stale = frozen("backbone.weight", gradient_before=Gradient.ZERO, memberships=members)
+        stale = frozen("backbone.weight", had_gradient=True, memberships=members)
         found = hit("FZ203", table(stale, trained("head.weight")))
         assert found.message == f"`backbone.weight` is frozen, but its .grad still holds a tensor. {why}"
         assert found.fix == "model.backbone.zero_grad(set_to_none=True), right after freezing"
 
     def test_a_lone_tensor_is_cleared_through_the_model(self):
         """A parameter has no zero_grad of its own."""
-        stale = frozen("block.weight", gradient_before=Gradient.NONZERO)
+        stale = frozen("block.weight", had_gradient=True)
         fix = hit("FZ203", table(stale, trained("block.bias"))).fix
         assert fix == "model.zero_grad(set_to_none=True), right after freezing"
 

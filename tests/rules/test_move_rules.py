@@ -43,7 +43,7 @@ class TestFrozenParameterMoved:
                 'take `w.mul_(0.99)` out, or let it write to a clone(); if it is meant to move, `unchecked = ["conv"]`',
             ),
             (
-                {"gradient_before": Gradient.ZERO, "memberships": (DECAYING,)},
+                {"had_gradient": True, "memberships": (DECAYING,)},
                 "stale gradient",
                 "its .grad still holds a tensor from before the freezing, and SGD (lr 0.1, momentum 0.9, weight decay "
                 "0.01) moves whatever has a .grad, be it of zeros. It is moved on by weight decay 0.01",
@@ -127,7 +127,7 @@ class TestFrozenParameterMoved:
     def test_a_write_explains_nothing_about_the_optimizer(self):
         """A tensor that is written to and also sits in an optimizer has two mistakes; a stale gradient is one."""
         written = hit("FZ301", table(frozen("a", moved=True, writes=(CLIPPED,), memberships=(SGD,))))
-        stale = hit("FZ301", table(frozen("a", moved=True, gradient_before=Gradient.ZERO, memberships=(SGD,))))
+        stale = hit("FZ301", table(frozen("a", moved=True, had_gradient=True, memberships=(SGD,))))
         assert (written.covers, stale.covers) == ((), None)
 
     def test_tensors_are_grouped_by_their_cause(self):
