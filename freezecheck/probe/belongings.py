@@ -168,14 +168,7 @@ class Belongings:
         attributes = vars(module)
         self.records += (ClassOf(f"the class of {path or 'the model'}", module), Contents(path, attributes))
         for registry, state in _REGISTRIES:
-            box = attributes.get(registry)
-            if box and self._new(box):
-                self.records.append(Contents(prefix + registry, box))
-                for name, value in list(box.items()):
-                    if type(value) in _TENSORS:  # as nearly all are
-                        self._hold(prefix + name, value, state)
-                    else:
-                        self.walk(prefix + name, value, state)
+            self._registry(prefix, registry, attributes.get(registry), state)
         for name, value in list(attributes.items()):
             kind = type(value)
             if kind in _PLAIN:
@@ -184,6 +177,16 @@ class Belongings:
                 self._empties.add(value)
             else:
                 self.walk(prefix + name, value)
+
+    def _registry(self, prefix: str, name: str, box: Any, state: bool) -> None:
+        if box is None or (not box and type(box) in _CONTAINERS) or not self._new(box):
+            return
+        self.records.append(Contents(prefix + name, box))
+        for key, value in list(box.items()):
+            if type(value) in _TENSORS:  # as nearly all are
+                self._hold(prefix + key, value, state)
+            else:
+                self.walk(prefix + key, value, state)
 
     def _script_module(self, prefix: str, module: nn.Module) -> None:
         """Record what a compiled module lets be recorded: its attributes live outside Python."""

@@ -144,13 +144,13 @@ def _furthest(cut: Iterable[tuple[Tensor, ...]]) -> float:
 
 def _change(before: Tensor, after: Tensor) -> float:
     """Return the largest change in one run; both flat and contiguous."""
-    if not (before.is_floating_point() or before.is_complex()):
-        return _integer_change(before, after)
     wide = torch.complex128 if before.is_complex() else torch.float64
     try:
+        if not (before.is_floating_point() or before.is_complex()):
+            return _integer_change(before, after)
         change = _distance(before, after, wide).amax().item()
     except (RuntimeError, NotImplementedError):
-        return math.inf  # packed floats, which torch itself cannot read as numbers
+        return math.inf  # packed numbers, which torch itself cannot read
     if math.isfinite(change):
         return float(change)
     each = _distance(before, after, wide).nan_to_num_(nan=math.inf, posinf=math.inf)

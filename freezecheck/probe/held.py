@@ -12,8 +12,8 @@ from torch import Tensor
 
 from .change import fingerprint, max_abs_change, same_part
 from .pages import Pages
-from .raw import is_plain, memory_order, parts
-from .together import COMPARED, Together
+from .raw import as_bytes, is_plain, memory_order, parts
+from .together import TOGETHER, Together
 
 SMALL = 2**13
 """Bytes up to which a copy costs no more than a fingerprint."""
@@ -119,7 +119,7 @@ class Content:
                 part.untyped_storage().resize_(size)
             if written or not same_part(part, copy):
                 with torch.inference_mode() if part.is_inference() else nullcontext():
-                    part.copy_(copy)
+                    as_bytes(part).copy_(as_bytes(copy))
 
     def lies_in(self, tensor: Tensor) -> bool:
         """Return whether a tensor still covers the memory that this was the content of."""
@@ -169,7 +169,7 @@ def copy_all(contents: Iterable[Content], pages: Pages | None = None) -> None:
     room = (pages or Pages()).rooms([part.nbytes for part in sources if part.device.type == "cpu"])
     copies = [_like(part, next(room)) if part.device.type == "cpu" else torch.empty_like(part) for part in sources]
     if sources:
-        torch._foreach_copy_(copies, sources)
+        torch._foreach_copy_(list(map(as_bytes, copies)), list(map(as_bytes, sources)))
     each = iter(copies)
     for content in wanted:
         content._copies = [next(each) for _ in content._parts]
@@ -182,7 +182,7 @@ def _copy_together(contents: list[Content]) -> list[Content]:
     for content in contents:
         part = content._parts[0]
         small = 0 < content.nbytes <= SMALL and len(content._parts) == 1 and part.is_contiguous()
-        if small and part.element_size() in COMPARED:
+        if small and part.dtype in TOGETHER and type(part) is Tensor:
             alike.setdefault((part.device, part.dtype), []).append(content)
         else:
             others.append(content)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any
 
 import torch
@@ -101,12 +102,29 @@ def _number(value: Any) -> float:
 def steps_as_torch_does(optimizer: Any) -> bool:
     """Whether `step` is torch's own and no hook stands on it: it writes to what the optimizer holds, nowhere else."""
     cls = type(optimizer)
-    own = cls.__module__.startswith("torch.optim.") and cls.step.__module__.startswith("torch.optim.")
+    if not cls.__module__.startswith("torch.optim.") or not _as_torch_wrote_it(optimizer.step):
+        return False
+    around = (vars(sys.modules[cls.__module__]), *map(vars, cls.__mro__), vars(optimizer))
     hooks = (
         optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks,
         _optim._global_optimizer_pre_hooks, _optim._global_optimizer_post_hooks,
-    ) if own else ()  # fmt: skip
-    return own and "step" not in vars(optimizer) and not any(hooks) and not needs_closure(optimizer)
+    )  # fmt: skip
+    functions = [value for names in around for value in list(names.values()) if isinstance(value, FunctionType)]
+    return not any(hooks) and not needs_closure(optimizer) and all(map(_as_torch_wrote_it, functions))
+
+
+def _as_torch_wrote_it(function: Any) -> bool:
+    """Whether a function and what it wraps is torch's or Python's own: nobody has put another in its place."""
+    function = getattr(function, "__func__", function)
+    while isinstance(function, FunctionType):
+        file = function.__code__.co_filename
+        # With typing_extensions torch marks methods as deprecated.
+        if kind(file) not in ("torch", "python") and not file.endswith("typing_extensions.py"):
+            return False
+        if not hasattr(function, "__wrapped__"):
+            return True
+        function = function.__wrapped__
+    return False
 
 
 def needs_closure(optimizer: Any) -> bool:

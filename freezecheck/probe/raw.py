@@ -16,6 +16,12 @@ ROWS_ON_DEVICE = 64
 INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 """By element size in bytes, the dtype that compares every bit."""
 
+ORDINARY = frozenset({
+    torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.complex64, torch.complex128, torch.bool,
+    torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
+})  # fmt: skip
+"""Dtypes for which torch has every operation; some of the others it cannot even copy."""
+
 _INDICES = {
     torch.sparse_csr: ("crow_indices", "col_indices", "values"),
     torch.sparse_bsr: ("crow_indices", "col_indices", "values"),
@@ -36,6 +42,11 @@ def parts(tensor: Tensor) -> list[Tensor]:
         return _strided_parts(tensor.detach() if tensor.requires_grad else tensor)
     with torch._C.DisableTorchFunctionSubclass():
         return _parts(tensor.detach())
+
+
+def as_bytes(part: Tensor) -> Tensor:
+    """Return a part, as integers of its size where torch may not be able to copy its dtype."""
+    return part if part.dtype in ORDINARY else part.view(INTEGERS.get(part.element_size(), part.dtype))
 
 
 def is_plain(tensor: Tensor) -> bool:

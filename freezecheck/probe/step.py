@@ -116,7 +116,7 @@ class Probe:
 
     def trace(self, follow: Iterable[torch.Tensor] = ()) -> Trace:
         """Make a trace that tells the ground of writes, and this probe of flags that are set."""
-        trace = Trace(follow, self.anatomy.tensors.values(), self.ground.keep)
+        trace = Trace(follow, self.ground.tensors, self.ground.keep)
         trace.on_flag = self._turned
         return trace
 
@@ -231,13 +231,15 @@ class Probe:
             if known:  # to watch it would cost more than many a step itself
                 self._keep_what_it_writes(optimizer)
             with self._running("the optimizer's step", None if known else trace):
-                self._step_of(optimizer)
+                optimizer.step() if known else self._step_of(optimizer)
         self.evidence.note_writes(trace)
 
     def _keep_what_it_writes(self, optimizer: Any) -> None:
         writes = Writes()
-        writes.watch(self.anatomy.tensors.values())
-        for tensor in writes.sharing(t for group in optimizer.param_groups for t in group["params"]):
+        writes.watch(self.ground.tensors)
+        moves = [t for group in optimizer.param_groups for t in group["params"] if t.grad is not None]
+        kept = [t for state in optimizer.state.values() for t in state.values() if isinstance(t, torch.Tensor)]
+        for tensor in writes.sharing([*moves, *kept]):
             self.ground.keep(tensor)
 
     def _step_of(self, optimizer: Any) -> None:
@@ -372,6 +374,7 @@ class Probe:
             for tensor in group["params"]:
                 name = self.names.get(id(tensor), "")
                 if self.evidence.gradients.get(name) is Gradient.NONZERO and not self.moved[name][0]:
+                    self.ground.doubt()  # the user's own optimizer is made and runs once more
                     update = lost_update(self.optimizers[index], group, tensor)
                     if update is not None:
                         self.updates[name] = update

@@ -154,11 +154,7 @@ def _readable(what: str, read: Callable[[], Any], write: Callable[[Any], object]
 
 def seed_everything(seed: int) -> None:
     """Seed torch, random and (where it is loaded) numpy; the caller restores their states."""
-    accelerator = getattr(torch, "accelerator", None)  # from torch 2.6 on
-    if accelerator is None or accelerator.is_available():
-        torch.manual_seed(seed)
-    else:  # to have devices that are not there seeded later, torch formats the whole stack
-        torch.default_generator.manual_seed(seed)
+    torch.manual_seed(seed)
     random.seed(seed)
     numpy = sys.modules.get("numpy")
     if numpy is not None:

@@ -9,10 +9,10 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from .raw import INTEGERS
+from .raw import INTEGERS, ORDINARY
 
-COMPARED = frozenset(INTEGERS)
-"""Element sizes, in bytes, of what can be held together."""
+TOGETHER = frozenset(dtype for dtype in ORDINARY if dtype.itemsize in INTEGERS)
+"""Dtypes of what can be held together."""
 _MEASURED = frozenset(
     {torch.float32, torch.float64, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
 )  # fmt: skip
@@ -23,7 +23,7 @@ class Together:
     """What some contiguous tensors of one device and one dtype held at one moment, in one copy."""
 
     def __init__(self, parts: Sequence[Tensor], sizes: list[int]) -> None:
-        """Copy them; each has elements, of a size out of `COMPARED`, and lies in a storage of so many bytes."""
+        """Copy them; each has elements, of a dtype out of `TOGETHER`, and lies in a storage of so many bytes."""
         self._parts, self._sizes = parts, sizes
         self._ends = list(accumulate(part.numel() for part in parts))
         self._before = _joined(parts)

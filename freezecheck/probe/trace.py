@@ -138,6 +138,8 @@ class Trace(TorchFunctionMode):
             self._note_set(effect, args[0], args[1] if len(args) > 1 else kwargs.get("requires_grad", True))
             return func(*args, **kwargs)
         if self.phase != "forward":
+            if opens_memory(func):
+                self._writes.note_opening(func, tensors_in(args[:1], {}), self.phase)
             self._writes.note(func, written_by(func, args, kwargs), self.phase)
             return func(*args, **kwargs)
         if effect is Effect.GRAD_MODE:

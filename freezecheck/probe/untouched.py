@@ -121,6 +121,11 @@ class Ground:
             self._take([(held, held.base) for held in fresh])
 
     @property
+    def tensors(self) -> list[Tensor]:
+        """All that was recorded: the model's own tensors, those in its attributes, and the optimizers' memory."""
+        return [held.tensor for held in self._held.values()]
+
+    @property
     def lazy(self) -> bool:
         """Whether a tensor of the model waits for a first forward to have a shape."""
         return any(is_lazy(held.tensor) for held in self._held.values())
@@ -155,11 +160,16 @@ class Ground:
         Only one of torch's own: those look their tensors up in `state` at every step and keep them nowhere else. Its
         dicts are recorded, and get their own tensors back.
         """
+        lent: dict[int, Tensor | None] = {}
         for state in optimizer.state.values():
             for key, value in list(state.items()) if type(state) is dict else ():
                 held = self._held.get(id(value)) if type(value) is Tensor else None
-                copy = held.content.copy_to_write() if held is not None and held.state else None
-                if held is not None and copy is not None:
+                if held is None or not held.state:
+                    continue
+                if id(value) not in lent:
+                    lent[id(value)] = held.content.copy_to_write()
+                copy = lent[id(value)]
+                if copy is not None:
                     state[key], held.lent = copy, True
 
     def _hold(self, name: str, tensor: Tensor, state: bool) -> None:
@@ -233,6 +243,7 @@ def untouched(model: nn.Module, optimizers: Sequence[Optimizer] = ()) -> Iterato
             yield ground
         except BaseException as error:
             failures = ground.restore()
+            failures += [f"{name}: written without torch seeing it" for name in ground.lost]
             if failures:
                 error.add_note(_sentence(failures))
             raise

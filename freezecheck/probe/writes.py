@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from types import CodeType, FrameType
+from types import FrameType
 from typing import Any
 
 import torch
@@ -29,25 +29,18 @@ class Writes:
         self._before_write = before_write
         self._settled: dict[int, int] = {}
         self._by_storage: dict[int, list[torch.Tensor]] = {}
-        self._waiting: list[torch.Tensor] = []
-        """Watched tensors whose storage nobody asked for yet: often nothing is written at all."""
         self._opened: dict[int, list[tuple[torch.Tensor, Write]]] = {}
         """By address, tensors whose memory was handed out, and by which call: whoever has it can write unseen."""
-        self._steps: dict[int, CodeType] = {}
-        """By identity, code that was seen to be a method of an optimizer: a step writes to many tensors."""
 
     def watch(self, tensors: Iterable[torch.Tensor]) -> None:
         """Note writes to these tensors, from now on."""
         for tensor in tensors:
             if id(tensor) not in self.ids:
                 self.ids.add(id(tensor))
-                self._waiting.append(tensor)
+                self._by_storage.setdefault(storage_of(tensor), []).append(tensor)
 
     def _in_storage(self, tensor: torch.Tensor) -> list[torch.Tensor]:
         """Return the watched tensors that share a tensor's memory."""
-        for watched in self._waiting:
-            self._by_storage.setdefault(storage_of(watched), []).append(watched)
-        self._waiting.clear()
         return self._by_storage.get(storage_of(tensor), [])
 
     def settle(self) -> None:
@@ -73,19 +66,21 @@ class Writes:
             for watched in targets:
                 self._before_write(watched)
         frame = sys._getframe(_THE_TRACER)
-        if phase != "step" or not self._by_an_optimizer(frame):
+        if phase != "step" or not _by_an_optimizer(frame):
             write = Write(call_words(func), user_location(frame), phase)
             for watched in targets:
                 self._add(watched, write)
 
     def note_opening(self, func: Any, tensors: Iterable[torch.Tensor], phase: Phase) -> None:
         """Note that `func` hands out the memory of these tensors."""
+        frame = sys._getframe(_THE_TRACER)
+        told = effect_of(func) is not Effect.IGNORED and (phase != "step" or not _by_an_optimizer(frame))
         for tensor in tensors:
             for watched in self._in_storage(tensor):
                 if self._before_write is not None:
                     self._before_write(watched)
-                if effect_of(func) is not Effect.IGNORED:
-                    write = Write(call_words(func), user_location(sys._getframe(_THE_TRACER)), phase)
+                if told:
+                    write = Write(call_words(func), user_location(frame), phase)
                     self._add(watched, write)
                     self._opened.setdefault(_address(tensor), []).append((watched, write))
 
@@ -99,19 +94,6 @@ class Writes:
             self.seen[id(watched)].remove(opening)  # the write itself is the better place
         return [watched for watched, _ in opened]
 
-    def _by_an_optimizer(self, frame: FrameType | None) -> bool:
-        """Whether an optimizer's own `step` is what runs, and no hook that somebody put around it."""
-        while frame is not None and frame.f_code.co_name != "wrapper":
-            code = frame.f_code
-            if id(code) in self._steps:
-                return True
-            # A frame's locals are gathered when they are asked for: only where there is such a one.
-            if "self" in code.co_varnames and isinstance(frame.f_locals.get("self"), torch.optim.Optimizer):
-                self._steps[id(code)] = code
-                return True
-            frame = frame.f_back
-        return False
-
     def _add(self, watched: torch.Tensor, write: Write) -> None:
         seen = self.seen.setdefault(id(watched), [])
         if write not in seen:
@@ -123,3 +105,13 @@ def _address(tensor: torch.Tensor) -> int:
         return tensor.untyped_storage().data_ptr()
     except (RuntimeError, NotImplementedError):
         return 0
+
+
+def _by_an_optimizer(frame: FrameType | None) -> bool:
+    """Whether an optimizer's own `step` is what runs, and no hook that somebody put around it."""
+    while frame is not None and frame.f_code.co_name != "wrapper":
+        # A frame's locals are gathered when they are asked for: only where there is such a one.
+        if "self" in frame.f_code.co_varnames and isinstance(frame.f_locals.get("self"), torch.optim.Optimizer):
+            return True
+        frame = frame.f_back
+    return False

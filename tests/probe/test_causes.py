@@ -356,3 +356,21 @@ def test_a_frozen_tensor_whose_data_the_forward_replaces_is_judged_by_what_it_ho
     assert all("# here" in finding.location.text for finding in result.findings)
     assert model.enc.bias is bias
     assert torch.equal(bias, before)
+
+
+@pytest.mark.parametrize("size", [4, 2**14], ids=["small", "large"])
+def test_a_plain_attribute_comes_back(size: int) -> None:
+    """A queue or a cache that is no buffer, written in place by the forward, is as it was."""
+
+    class Queue(Base):
+        def __init__(self) -> None:
+            super().__init__()
+            self.queue = torch.zeros(size)
+
+        def forward(self, x):
+            self.queue.add_(1.0)
+            return self.head(self.mid(self.enc(x)))
+
+    model = Queue()
+    assert verified(model).ok
+    assert model.queue.eq(0.0).all()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from freezecheck.errors import ProbeError
 from freezecheck.probe.members import steps_as_torch_does
+from freezecheck.probe.pages import Pages
 from tests.probe.verified import Base, facts, found, sgd, verified
 
 
@@ -65,7 +68,40 @@ class Net(Base):
         return self.head(self.mid(self.enc(x)))
 
 
-@pytest.mark.parametrize(("make", "place"), [(Own, None), (hooked, "# the write"), (patched, "# the write")])
+def for_all(model: nn.Module) -> torch.optim.Optimizer:
+    """Instrumented as a whole class, by one who keeps the names of what is wrapped."""
+    own = Class.step
+
+    @wraps(own)
+    def more(self: Any, closure: Any = None) -> Any:
+        model.enc.weight.data.mul_(0.5)  # the write
+        return own(self, closure)
+
+    Class.step = more
+    return Class([p for p in model.parameters() if p.requires_grad], lr=0.1)
+
+
+class Class(torch.optim.SGD):
+    """Passes for torch's own."""
+
+
+Class.__module__ = "torch.optim.sgd"
+
+
+def through_numpy(model: nn.Module) -> torch.optim.Optimizer:
+    optimizer = sgd(model)
+
+    def write(*_: Any) -> None:
+        model.enc.weight.detach().numpy()[:] *= 0.5  # the write
+
+    optimizer.register_step_pre_hook(write)
+    return optimizer
+
+
+@pytest.mark.parametrize(
+    ("make", "place"),
+    [(Own, None), (for_all, None), *((make, "# the write") for make in (hooked, patched, through_numpy))],
+)
 def test_a_step_that_does_more_is_watched(
     make: Callable[[nn.Module], torch.optim.Optimizer], place: str | None
 ) -> None:
@@ -92,6 +128,57 @@ def test_a_frozen_weight_in_the_memory_of_one_that_trains() -> None:
     assert finding.tensors == ("other",)
     assert facts(result)["other"].max_abs_change == facts(result)["enc.weight"].max_abs_change > 0
     assert torch.equal(model.other, before)
+
+
+def test_a_step_that_raises_is_not_taken_again_unseen() -> None:
+    """What a second forward would write, which torch's own step has no need of, is not written."""
+
+    class Writes(Net):
+        ran = 0
+
+        def forward(self, x):
+            Writes.ran += 1
+            if Writes.ran == 2:
+                self.enc.weight.data.mul_(0.5)
+            return super().forward(x)
+
+    model = Writes()
+    before = model.enc.weight.detach().clone()
+    head = [*model.mid.parameters(), *model.head.parameters()]
+    with pytest.raises(ProbeError, match="optimizer's step"):
+        verified(model, optimizer=torch.optim.Adam(head, capturable=True))
+    assert torch.equal(model.enc.weight, before)
+
+
+def test_what_is_frozen_in_the_optimizer_is_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing writes to what has no gradient: a backbone that was handed over as a whole is not held twice."""
+    sizes: list[int] = []
+    rooms = Pages.rooms
+    monkeypatch.setattr(Pages, "rooms", lambda pages, wanted: sizes.extend(wanted) or rooms(pages, wanted))
+    model = Net()
+    verified(model, "trainable = ['mid', 'head']", optimizer=torch.optim.Adam(model.parameters()))
+    assert model.enc.weight.nbytes > model.mid.weight.nbytes // 2
+    assert sum(sizes) == model.mid.weight.nbytes
+
+
+def test_an_optimizer_that_writes_when_it_is_made_anew() -> None:
+    """To explain why nothing moved, the user's optimizer is made and stepped once more: that leaves no trace either."""
+
+    class Resets(torch.optim.SGD):
+        def __init__(self, params: Any, lr: float = 0.1) -> None:
+            super().__init__(params, lr)
+            model.count.fill_(0.0)
+
+        @torch.no_grad()
+        def step(self, closure: Any = None) -> Any:
+            pass
+
+    model = Net()
+    model.register_buffer("count", torch.zeros(4))
+    optimizer = Resets(p for p in model.parameters() if p.requires_grad)
+    model.count.fill_(5.0)
+    verified(model, optimizer=optimizer)
+    assert model.count.eq(5.0).all()
 
 
 class EverySecond(torch.optim.SGD):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import OrderedDict
 from collections.abc import Callable
 
 import numpy as np
@@ -445,6 +446,53 @@ class TestGround:
         for parameter in model.parameters():
             state = optimizer.state[parameter]
             assert all(torch.equal(state[key], value) for key, value in before[id(parameter)].items())
+
+    def test_one_tensor_that_an_optimizer_remembers_twice_is_lent_once(self) -> None:
+        """What a step makes of it under one name shows under the other."""
+        model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        one, other = model.parameters()
+        optimizer.state[one]["momentum_buffer"] = optimizer.state[other]["momentum_buffer"] = torch.ones(2, 2)
+        with untouched(model, [optimizer]):
+            assert optimizer.state[one]["momentum_buffer"] is optimizer.state[other]["momentum_buffer"]
+
+    def test_a_registry_of_a_class_of_its_own_is_emptied_again(self) -> None:
+        """As some wrappers put in the place of torch's dicts."""
+
+        class Registry(OrderedDict[str, torch.Tensor]):
+            pass
+
+        model = nn.Linear(2, 2)
+        model._buffers = Registry()
+        with untouched(model):
+            model.register_buffer("late", torch.zeros(2))
+        assert not model._buffers
+
+    @pytest.mark.parametrize("count", [16, 2**14], ids=["small", "large"])
+    def test_numbers_that_torch_cannot_copy(self, count: int) -> None:
+        """Packed ones are copied and put back by their bytes."""
+        model = nn.Linear(2, 2)
+        model.register_buffer("packed", torch.zeros(count, dtype=torch.uint8).view(torch.uint4))
+        with untouched(model) as ground:
+            model.packed.view(torch.uint8).fill_(3)
+            ground.look()
+            assert ground.change(model.packed) == (True, float("inf"))
+        assert model.packed.view(torch.uint8).eq(0).all()
+
+    def test_what_is_lost_is_said_beside_the_users_error(self) -> None:
+        """It can be put back no more than without the error."""
+        model = nn.Linear(64, 64).requires_grad_(False)
+
+        def break_it() -> None:
+            with untouched(model):
+                model.weight.detach().numpy()[:] = 1.0
+                raise KeyError
+
+        with pytest.raises(KeyError) as caught:
+            break_it()
+        assert caught.value.__notes__ == [
+            "freezecheck could not put back what the check changed:\n  weight: written without torch seeing it"
+        ]
 
     def test_what_a_later_parameter_covers_comes_back_though_it_looked_right_before(self) -> None:
         """The later one is put back first, over the earlier one's content: that is looked at when its turn comes."""
