@@ -19,6 +19,10 @@ _NO_VALUES = (
     "the meta device holds no values to decide by: check it (or a smaller model of the same class) on the CPU, which "
     "is to leave --meta out"
 )
+_INFERENCE = (
+    "what runs under torch.inference_mode() gives tensors that nothing can be trained on: use torch.no_grad() there, "
+    "or clone() what comes out before it goes on"
+)
 
 
 def failed(subject: Subject, inputs: Any, doing: str, error: Exception) -> ProbeError:
@@ -34,6 +38,8 @@ def failed(subject: Subject, inputs: Any, doing: str, error: Exception) -> Probe
         frames = frames_of(error) if raised_at(error) else ()
         return ProbeError(message, hint=subject.asking.fewer, location=raised_at(error), frames=frames)
     hint = ""
+    if "Inference tensors cannot be" in str(error):
+        return ProbeError(message, hint=_INFERENCE, location=raised_at(error), frames=frames_of(error))
     if _in_a_layer(subject.model, error):
         message += f"\nin {explain_shape_failure(subject.model, inputs, error)}{whence}"
         hint = subject.asking.shape if _by_torch(error) else ""

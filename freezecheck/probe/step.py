@@ -266,7 +266,7 @@ class Probe:
     # ------------------------------------------------------------ when to stop
 
     def asleep(self) -> bool:
-        """Whether a tensor meant to train has yet to get a gradient or to move, so that another step may tell."""
+        """Whether something has yet to wake, to train or to be moved, so that another step may tell."""
         wanted = [n for n in self.trainable if self.plan.expected.get(n) is Expected.TRAINABLE]
         if any(self.evidence.asleep(n) for n in wanted) or self.rows.asleep():
             return True
@@ -274,7 +274,13 @@ class Probe:
             return False
         self.ground.look()
         self.moved = {n: self.ground.change(self.parameters[n]) for n in wanted if n in self.memberships}
-        return any(not self.moved[n][0] and self._moves(n) for n in self.moved)
+        return any(not self.moved[n][0] and self._moves(n) for n in self.moved) or self._written_in_vain()
+
+    def _written_in_vain(self) -> bool:
+        """Whether a frozen parameter was written and is what it was, as a teacher is that has yet to follow."""
+        written = (n for n in self.evidence.writes if n in self.parameters)
+        frozen = (n for n in written if self.plan.expected.get(n) is Expected.FROZEN)
+        return any(not self.ground.change(self.parameters[n])[0] for n in frozen)
 
     def _moves(self, name: str) -> bool:
         return any(member.lr for member in self.memberships[name])

@@ -44,7 +44,8 @@ def mend(cuts: Sequence[Cut]) -> str:
         return stay if left.location == cut.location else f"{mend([cut])}; and {stay}"
     for pattern in _REMOVABLE:
         if line and (shorter := re.sub(pattern, "", line)) != line:
-            return shorter.split("  #")[0].rstrip()
+            name, _, value = (bare := shorter.split("  #")[0].rstrip()).partition(" = ")
+            return f"take `{line.split('  #')[0].rstrip()}` out" if name == value else bare
     if any(word in cut.operation for word in _BLOCKS):
         return _recorded(cut, line)
     if "checkpoint" in cut.operation:

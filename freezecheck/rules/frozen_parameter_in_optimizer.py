@@ -85,8 +85,8 @@ def check(case: Case) -> Iterable[Hit]:
 def _mend(case: Case, indices: Iterable[int], facts: list[Facts]) -> str:
     """Leave them out; where their flags are still on, a filter by the flag does so only once they are off."""
     held = [fact for fact in facts if fact.tensor.requires_grad]
-    first = f"{set_flag(case, names(held), False)}; then " if held else ""
-    return first + rebuild(case, indices)
+    made = rebuild(case, indices)
+    return f"{set_flag(case, names(held), False)}; then {made}" if held else f"{made}, after the flags are set"
 
 
 def _idle(fact: Facts) -> bool:

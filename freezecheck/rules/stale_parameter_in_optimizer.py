@@ -67,7 +67,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ..records import Case, Facts, Foreign, Hit, Need, Rule, Severity
-from ._words import FEW, group, listing, names, optimizer_name, rebuild, tensors
+from ._words import FEW, anew, code, exact_parts, group, listing, names, optimizer_name, rebuild, tensors
 
 
 def check(case: Case) -> Iterable[Hit]:
@@ -126,11 +126,23 @@ def _replaced(case: Case, index: int, foreign: list[Foreign], new: list[Facts]) 
             "after the optimizer was made, and the optimizer still steps the old one."
         )
         tops = listing(dict.fromkeys(fact.tensor.owner or fact.name for fact in new))
-        fix = f"{rebuild(case, [index])}, after {tops} {'is' if tops.count('`') == 2 else 'are'} in place"
+        fix = f"{_made_anew(case, index, new)}, after {tops} {'is' if tops.count('`') == 2 else 'are'} in place"
     else:
         message += " The loss reaches none of it: a layer was replaced or removed, or it is another model's."
         fix = rebuild(case, [index])
     return Hit(names(new), message, fix, _evidence(foreign, new))
+
+
+def _made_anew(case: Case, index: int, new: list[Facts]) -> str:
+    """The optimizer over what requires grad; beside another one, which holds some of that, over what was replaced."""
+    if len(case.optimizers) == 1:
+        return rebuild(case, [index])
+    parts = exact_parts(case, names(new))
+    one = parts[0] not in names(new) and len(parts) == 1
+    over = f"{code(parts[0])}.parameters()" if one else f"[{', '.join(code(name) for name in names(new))}]"
+    also = any(m.optimizer == index for fact in case.facts for m in fact.memberships)
+    added = ", and over what it steps already" if also else ""
+    return f"make optimizer {index + 1} of {len(case.optimizers)} anew: `{anew(case, [index], over)}`{added}"
 
 
 def _another_model(case: Case, index: int, foreign: list[Foreign], homeless: list[Facts]) -> Hit:

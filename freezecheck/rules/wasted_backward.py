@@ -69,9 +69,9 @@ from ._words import code, expected_parts, names, tensors
 
 
 def check(case: Case) -> Iterable[Hit]:
-    """One note for all such parameters."""
+    """One note for all such parameters; none where something unregistered trains, which may lie below them."""
     wasted = [fact for fact in case.frozen if fact.wasted]
-    if not wasted:
+    if not wasted or case.leaves:
         return
     who = tensors(names(wasted))
     parts = expected_parts(case, names(wasted), Expected.FROZEN)

@@ -119,8 +119,8 @@ def _hit(case: Case, facts: list[Facts], cuts: tuple[Cut, ...]) -> Hit:
     else:
         message += ": what follows multiplies by zero, or is flat there."
         fix = (
-            "start one of two zero-initialised factors at random, or look for a dead ReLU, a clamp or a mask after it; "
-            "if the mask is rarely drawn, give larger inputs"
+            "start one of two zero-initialised factors at random, or look for a scale that is 0, a dead ReLU, a clamp "
+            "or a mask after it; if the mask is rarely drawn, give larger inputs"
         )
     return Hit(names(facts), message, fix, {"cuts": evidence(cuts)}, cuts[0].location if cuts else None)
 

@@ -12,6 +12,7 @@ from torch.nn.utils import parametrizations
 
 import freezecheck
 from freezecheck.check import verify_subject
+from freezecheck.errors import ProbeError
 from freezecheck.subject import Subject
 from tests.probe.verified import Base, facts, found, loud, sgd, verified
 
@@ -374,3 +375,35 @@ def test_a_plain_attribute_comes_back(size: int) -> None:
     model = Queue()
     assert verified(model).ok
     assert model.queue.eq(0.0).all()
+
+
+def test_a_teacher_that_begins_as_a_copy_is_seen_to_follow() -> None:
+    """The first step averages it with its equal: it was written and holds what it held, so another step is made."""
+
+    class Distilled(Base):
+        def __init__(self) -> None:
+            super().__init__()
+            self.teacher = copy.deepcopy(self.head).requires_grad_(False)
+
+        def forward(self, x):
+            with torch.no_grad():
+                for slow, fast in zip(self.teacher.parameters(), self.head.parameters(), strict=True):
+                    slow.copy_(0.5 * slow + 0.5 * fast)
+            return self.head(self.mid(self.enc(x)))
+
+    (finding,) = found(verified(Distilled()), "FZ301")
+    assert finding.tensors == ("teacher.weight", "teacher.bias")
+
+
+def test_what_runs_under_inference_mode_is_told_as_what_it_is() -> None:
+    """Torch's error says nothing of a shape."""
+
+    class Frozen(Base):
+        def forward(self, x):
+            with torch.inference_mode():
+                x = self.enc(x)
+            return self.head(self.mid(x))
+
+    with pytest.raises(ProbeError) as caught:
+        verified(Frozen())
+    assert caught.value.hint.startswith("what runs under torch.inference_mode() gives tensors that nothing can be")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from freezecheck.records import Cut, Gradient, Loss, Membership
+from freezecheck.records import Cut, Gradient, Leaf, Loss, Membership
 from tests.rules.tables import SGD, frozen, hit, hits, leaking, line, row, table, trained
 
 NO_GRAD = Cut(
@@ -112,6 +112,7 @@ class TestNoGradient:
         ("operation", "text", "fix"),
         [
             ("detach()", "h = self.a(x.detach())", "h = self.a(x)"),
+            ("detach()", "x = x.detach()  # for speed", "take `x = x.detach()` out"),
             (".data", "h = self.a(x).data", "h = self.a(x)"),
             (
                 "checkpoint(use_reentrant=True)",
@@ -239,8 +240,8 @@ class TestZeroGradient:
             "follows multiplies by zero, or is flat there."
         )
         assert found.fix == (
-            "start one of two zero-initialised factors at random, or look for a dead ReLU, a clamp or a mask after it; "
-            "if the mask is rarely drawn, give larger inputs"
+            "start one of two zero-initialised factors at random, or look for a scale that is 0, a dead ReLU, a clamp "
+            "or a mask after it; if the mask is rarely drawn, give larger inputs"
         )
 
     def test_an_operation_without_slope_is_named(self):
@@ -332,6 +333,8 @@ class TestWastedBackward:
     def test_a_frozen_part_that_passes_a_gradient_on_is_silent(self):
         """A frozen head above a trainable body is what freezing is for."""
         assert hits("FZ205", table(frozen("head.weight"), trained("body.weight"))) == []
+        below = (Leaf("adapters.0.weight", "Net.adapters, a list", (2, 2), in_optimizer=True),)
+        assert hits("FZ205", table(frozen("b.weight", wasted=True), trained("head.weight"), leaves=below)) == []
 
     def test_the_message_says_what_is_kept(self):
         """What costs memory, and where to look."""

@@ -31,7 +31,7 @@ class TestFrozenParameterInOptimizer:
             "60 parameters of `backbone` (backbone.0.weight … backbone.59.weight) are expected frozen, but sit in SGD "
             "(lr 0.1, momentum 0.9). They stay as they are only while their .grad is None."
         )
-        assert found.fix == ANEW
+        assert found.fix == f"{ANEW}, after the flags are set"
         assert found.evidence == {"optimizers": [0], "groups": [0]}
 
     def test_one_that_requires_grad_and_gets_none_is_told_too(self):
@@ -153,6 +153,13 @@ class TestStaleParameterInOptimizer:
         foreign = (Foreign(0, 0, (1000, 8)), Foreign(0, 0, (1000,)))
         found = hit("FZ403", table(trained("neck.weight"), *HEAD, foreign=foreign))
         assert found.tensors == ("head.weight", "head.bias")
+
+    def test_beside_another_optimizer_only_one_is_made_anew(self):
+        """Over what was replaced: what requires grad besides is the other one's."""
+        foreign = (Foreign(1, 0, (9, 8)), Foreign(1, 0, (9,)))
+        found = hit("FZ403", table(trained("g.weight"), *HEAD, foreign=foreign, optimizers=("Adam", "Adam")))
+        made = "make optimizer 2 of 2 anew: `torch.optim.Adam(model.head.parameters(), ...)`"
+        assert found.fix == f"{made}, after `head` is in place"
 
     def test_an_equal_shape_is_taken_before_an_equal_number_of_dimensions(self):
         """The tensor that fits exactly is the one that was replaced."""
