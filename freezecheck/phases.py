@@ -132,7 +132,7 @@ class Course:
         optimizers = self.subject.optimizers
         given = optimizers[0] if optimizers and len(optimizers) == 1 else optimizers
         model = self.subject.model
-        watch = Trace((), (*model.parameters(), *model.buffers()), self.ground.keep)
+        watch = Trace((), self.ground.tensors, self.ground.keep)
         watch.phase = "step"
         watch.on_flag = self._note_flag
         none = f"it was called with None: no optimizer was given; {self.subject.asking.optimizer}"

@@ -207,3 +207,22 @@ def _syntax(error: SyntaxError) -> str:
         width = error.end_offset - (error.offset or 1)
     where = f"  {shown(error.filename or '')}:{error.lineno}"
     return f"{where}\n    {text.strip()}\n    {' ' * column}{'^' * width}"
+
+
+def from_checkpoint(frame: FrameType | None) -> bool:
+    """Whether a switch of the grad mode was asked for by torch's own checkpointing."""
+    while frame is not None and frame.f_code.co_filename.endswith(("grad_mode.py", "_contextlib.py")):
+        frame = frame.f_back
+    return frame is not None and frame.f_code.co_filename.endswith(os.path.join("torch", "utils", "checkpoint.py"))
+
+
+def switched_off_at(frame: FrameType) -> Location | None:
+    """Return the user's line at which gradients were switched off; of a decorated function, its decorator."""
+    outer: FrameType | None = frame
+    while outer is not None and kind(outer.f_code.co_filename) == "torch":
+        code = getattr(outer.f_locals.get("func"), "__code__", None)
+        if outer.f_code.co_filename.endswith("_contextlib.py") and code is not None:
+            begins = location_in(code)
+            return begins if begins.text.startswith("@") and kind(code.co_filename) == "user" else None
+        outer = outer.f_back
+    return user_location(frame)

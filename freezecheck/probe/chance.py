@@ -33,7 +33,7 @@ class Look(Trace):
     """A trace that notes as well whether the forward chose by its data, threw dice, and what ran above what."""
 
     def __init__(self, probe: Probe) -> None:
-        super().__init__(probe.trainable.values(), probe.anatomy.tensors.values(), probe.ground.keep)
+        super().__init__(probe.trainable.values(), probe.ground.tensors, probe.ground.keep)
         self.choice = Choice(self.flow)
         self.above: dict[int, int] = {}
         """By the bit of a parameter, those upstream of what it was applied to."""

@@ -28,6 +28,7 @@ _GRAD = ("grad", "gard", "rgad", "grda")
 """The word with two letters exchanged as well."""
 _TURNED = frozenset({"gradrequire", "gradrequires", "gradrequired"})
 _FLAGS = frozenset({"requires_grad", "requires_grad_", "trainable"})
+"""Attributes of a module that are read as a flag whatever they are like."""
 _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 """The attributes that torch gives to each module: its mode and its registries, most of what it has."""
 

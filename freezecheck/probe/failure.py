@@ -37,9 +37,9 @@ def failed(subject: Subject, inputs: Any, doing: str, error: Exception) -> Probe
         message += f"\nthe model was given {given}{whence}: {unfit}"
         frames = frames_of(error) if raised_at(error) else ()
         return ProbeError(message, hint=subject.asking.fewer, location=raised_at(error), frames=frames)
-    hint = ""
     if "Inference tensors cannot be" in str(error):
         return ProbeError(message, hint=_INFERENCE, location=raised_at(error), frames=frames_of(error))
+    hint = ""
     if _in_a_layer(subject.model, error):
         message += f"\nin {explain_shape_failure(subject.model, inputs, error)}{whence}"
         hint = subject.asking.shape if _by_torch(error) else ""

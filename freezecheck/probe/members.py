@@ -102,15 +102,23 @@ def _number(value: Any) -> float:
 def steps_as_torch_does(optimizer: Any) -> bool:
     """Whether `step` is torch's own and no hook stands on it: it writes to what the optimizer holds, nowhere else."""
     cls = type(optimizer)
-    if not cls.__module__.startswith("torch.optim.") or not _as_torch_wrote_it(optimizer.step):
+    module = sys.modules.get(cls.__module__)
+    if module is None or not cls.__module__.startswith("torch.optim.") or not _as_torch_wrote_it(optimizer.step):
         return False
-    around = (vars(sys.modules[cls.__module__]), *map(vars, cls.__mro__), vars(optimizer))
+    around = (vars(module), *map(vars, cls.__mro__), vars(optimizer))
     hooks = (
         optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks,
         _optim._global_optimizer_pre_hooks, _optim._global_optimizer_post_hooks,
     )  # fmt: skip
     functions = [value for names in around for value in list(names.values()) if isinstance(value, FunctionType)]
     return not any(hooks) and not needs_closure(optimizer) and all(map(_as_torch_wrote_it, functions))
+
+
+def written_in_a_step(optimizer: Any) -> list[torch.Tensor]:
+    """Return what a step of torch's own writes to: parameters that have a gradient, and what it remembers."""
+    moved = [t for group in optimizer.param_groups for t in group["params"] if t.grad is not None]
+    kept = [t for state in optimizer.state.values() for t in state.values() if isinstance(t, torch.Tensor)]
+    return [*moved, *kept]
 
 
 def _as_torch_wrote_it(function: Any) -> bool:

@@ -43,6 +43,7 @@ from .members import (
     steps_as_torch_does,
     takes_closure,
     warm_up,
+    written_in_a_step,
 )
 from .rows import RowEvidence
 from .switches import eager, seed_everything
@@ -50,7 +51,6 @@ from .trace import Trace
 from .undone import undone
 from .unregistered import hidden_layers
 from .update import lost_update
-from .writes import Writes
 
 if TYPE_CHECKING:
     from ..records import Plan
@@ -227,20 +227,14 @@ class Probe:
         trace = self.trace()
         trace.phase = "step"
         for optimizer in self.optimizers:
-            known = steps_as_torch_does(optimizer)
-            if known:  # to watch it would cost more than many a step itself
-                self._keep_what_it_writes(optimizer)
-            with self._running("the optimizer's step", None if known else trace):
-                optimizer.step() if known else self._step_of(optimizer)
+            if steps_as_torch_does(optimizer):  # to watch it would cost more than many a step itself
+                trace.before_writing(written_in_a_step(optimizer))
+                with self._running("the optimizer's step"):
+                    optimizer.step()
+            else:
+                with self._running("the optimizer's step", trace):
+                    self._step_of(optimizer)
         self.evidence.note_writes(trace)
-
-    def _keep_what_it_writes(self, optimizer: Any) -> None:
-        writes = Writes()
-        writes.watch(self.ground.tensors)
-        moves = [t for group in optimizer.param_groups for t in group["params"] if t.grad is not None]
-        kept = [t for state in optimizer.state.values() for t in state.values() if isinstance(t, torch.Tensor)]
-        for tensor in writes.sharing([*moves, *kept]):
-            self.ground.keep(tensor)
 
     def _step_of(self, optimizer: Any) -> None:
         if needs_closure(optimizer):
@@ -278,7 +272,8 @@ class Probe:
 
     def _written_in_vain(self) -> bool:
         """Whether a frozen parameter was written and is what it was, as a teacher is that has yet to follow."""
-        written = (n for n in self.evidence.writes if n in self.parameters)
+        writes = self.evidence.writes
+        written = (n for n in writes if n in self.parameters and not all(write.opened for write in writes[n]))
         frozen = (n for n in written if self.plan.expected.get(n) is Expected.FROZEN)
         return any(not self.ground.change(self.parameters[n])[0] for n in frozen)
 

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from functools import partial
-from operator import eq
 from typing import Any
 
 import torch
@@ -16,20 +15,13 @@ import torch
 class Switch:
     """One global value: what it was, and how to set it back."""
 
-    def __init__(
-        self,
-        what: str,
-        read: Callable[[], Any],
-        write: Callable[[Any], object],
-        same: Callable[[Any, Any], bool] | None = None,
-    ) -> None:
-        """`same` compares two values where that takes no look into what they are made of."""
-        self.what, self._read, self._write, self._same = what, read, write, same or _same
+    def __init__(self, what: str, read: Callable[[], Any], write: Callable[[Any], object]) -> None:
+        self.what, self._read, self._write = what, read, write
         self._before = read()
 
     def restore(self) -> None:
         """Set the value back, if it is another one now: some setters cost, or warn, even when nothing changes."""
-        if not self._same(self._read(), self._before):
+        if not _same(self._read(), self._before):
             self._write(self._before)
 
 
@@ -47,7 +39,7 @@ def _same(now: Any, before: Any) -> bool:
 
 def generators() -> Iterator[Switch]:
     """Yield the state of every random number generator that a model, a loader or a loss may draw from."""
-    yield Switch("the state of random", random.getstate, random.setstate, eq)
+    yield Switch("the state of random", random.getstate, random.setstate)
     numpy = sys.modules.get("numpy")
     if numpy is not None:
         yield Switch("the state of numpy.random", numpy.random.get_state, numpy.random.set_state)

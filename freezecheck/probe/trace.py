@@ -12,17 +12,15 @@ of all frozen weights being held, and how the line that wrote is known.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack, _pop_mode, _push_mode
 
-from ..places import kind, library_location, location_in, user_location
+from ..places import from_checkpoint, library_location, switched_off_at, user_location
 from ..records import Cut, Location, Phase, Write
 from .flow import Flow, alive, tensors_in
 from .operations import Effect, call_words, effect_of, is_flat, is_one_to_one, opens_memory, reason_of, written_by
@@ -88,6 +86,10 @@ class Trace(TorchFunctionMode):
     def watch(self, tensors: Iterable[torch.Tensor]) -> None:
         """Note writes to these tensors too, from now on."""
         self._writes.watch(tensors)
+
+    def before_writing(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Tell of writes that the mode will not see: to these tensors, and so to all that share their memory."""
+        self._writes.keep(tensors)
 
     def forget(self) -> None:
         """Begin a new step: let go of what the last one left."""
@@ -284,13 +286,13 @@ class Trace(TorchFunctionMode):
 
     def _switch(self, enabled: bool) -> None:
         if self.simulated is not None:
-            if _from_checkpoint(sys._getframe(2)):
+            if from_checkpoint(sys._getframe(2)):
                 return  # its own no_grad: the backward runs the block again with gradients on
             self.simulated = enabled
         if enabled:
             self._entered.clear()
         elif torch.is_grad_enabled() or not self._entered:
-            self._entered.append(_beginning(sys._getframe(2)))
+            self._entered.append(switched_off_at(sys._getframe(2)))
         self._region += 1
 
     def cuts_of(self, parameter: torch.Tensor, loss: torch.Tensor, *, flat: bool = False) -> tuple[Cut, ...]:
@@ -375,25 +377,6 @@ def leave_stopped() -> None:
             _pop_mode()  # type: ignore[no-untyped-call]  # as above
         for mode in kept:
             _push_mode(mode)  # type: ignore[no-untyped-call]  # as above
-
-
-def _from_checkpoint(frame: FrameType | None) -> bool:
-    """Whether a switch of the grad mode was asked for by torch's own checkpointing."""
-    while frame is not None and frame.f_code.co_filename.endswith(("grad_mode.py", "_contextlib.py")):
-        frame = frame.f_back
-    return frame is not None and frame.f_code.co_filename.endswith(os.path.join("torch", "utils", "checkpoint.py"))
-
-
-def _beginning(frame: FrameType) -> Location | None:
-    """Return the user's line at which gradients were switched off; of a decorated function, its decorator."""
-    outer: FrameType | None = frame
-    while outer is not None and kind(outer.f_code.co_filename) == "torch":
-        code = getattr(outer.f_locals.get("func"), "__code__", None)
-        if outer.f_code.co_filename.endswith("_contextlib.py") and code is not None:
-            begins = location_in(code)
-            return begins if begins.text.startswith("@") and kind(code.co_filename) == "user" else None
-        outer = outer.f_back
-    return user_location(frame)
 
 
 def _can_carry(tensor: torch.Tensor) -> bool:

@@ -22,8 +22,8 @@ from .switches import generators, switches
 class Ground:
     """The model as it was when the check began: what moved since, and whose gradient lay where.
 
-    Copied at once: what requires grad, registered buffers, optimizer state. Everything else has a fingerprint, and is
-    copied by `keep` just before it is written.
+    Copied at once: what requires grad, registered buffers, optimizer state, and whatever is small. Everything else has
+    a fingerprint, and is copied by `keep` just before it is written.
     """
 
     def __init__(self) -> None:

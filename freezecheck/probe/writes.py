@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Any
 
@@ -21,7 +21,7 @@ _THE_TRACER = 2
 class Writes:
     """What was written in place, by identity of the tensor written."""
 
-    def __init__(self, before_write: Callable[[torch.Tensor], None] | None = None) -> None:
+    def __init__(self, before_write: Callable[[torch.Tensor], None] | None) -> None:
         """Call `before_write` (where given) with a tensor that is about to be written."""
         self.seen: dict[int, list[Write]] = {}
         self.ids: set[int] = set()
@@ -52,10 +52,12 @@ class Writes:
         new = {key: writes[self._settled.get(key, 0) :] for key, writes in self.seen.items()}
         return {key for key, writes in new.items() if any(write.phase == phase for write in writes)}
 
-    def sharing(self, tensors: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
-        """Yield the watched tensors in the memory of these."""
-        for tensor in tensors:
-            yield from self._in_storage(tensor)
+    def keep(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Tell of every watched tensor in the memory of these that it is about to be written, and note nothing."""
+        if self._before_write is not None:
+            for tensor in tensors:
+                for watched in self._in_storage(tensor):
+                    self._before_write(watched)
 
     def note(self, func: Any, written: Iterable[torch.Tensor], phase: Phase) -> None:
         """Note that `func` is about to write to these tensors. An optimizer's own step only keeps what was there."""
@@ -75,14 +77,13 @@ class Writes:
         """Note that `func` hands out the memory of these tensors."""
         frame = sys._getframe(_THE_TRACER)
         told = effect_of(func) is not Effect.IGNORED and (phase != "step" or not _by_an_optimizer(frame))
-        for tensor in tensors:
+        tensors = list(tensors)
+        self.keep(tensors)
+        for tensor in tensors if told else ():
             for watched in self._in_storage(tensor):
-                if self._before_write is not None:
-                    self._before_write(watched)
-                if told:
-                    write = Write(call_words(func), user_location(frame), phase)
-                    self._add(watched, write)
-                    self._opened.setdefault(_address(tensor), []).append((watched, write))
+                write = Write(call_words(func), user_location(frame), phase, opened=True)
+                self._add(watched, write)
+                self._opened.setdefault(_address(tensor), []).append((watched, write))
 
     def _targets(self, tensor: torch.Tensor) -> list[torch.Tensor]:
         """Return the watched tensors in the memory of one that is written, also where numpy led to it."""

@@ -94,6 +94,8 @@ class Write:
     location: Location | None = None
     phase: Phase = "forward"
     """`loop`: by the training loop itself, around its forwards and steps; only a watched training has one."""
+    opened: bool = False
+    """It handed out the tensor's memory, as `numpy()` does: whoever has that may have written, or have only read."""
 
 
 @dataclass(frozen=True, slots=True)

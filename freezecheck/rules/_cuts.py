@@ -44,8 +44,10 @@ def mend(cuts: Sequence[Cut]) -> str:
         return stay if left.location == cut.location else f"{mend([cut])}; and {stay}"
     for pattern in _REMOVABLE:
         if line and (shorter := re.sub(pattern, "", line)) != line:
-            name, _, value = (bare := shorter.split("  #")[0].rstrip()).partition(" = ")
-            return f"take `{line.split('  #')[0].rstrip()}` out" if name == value else bare
+            bare, whole = (text.split("  #")[0].rstrip() for text in (shorter, line))
+            name, _, value = bare.partition(" = ")
+            nothing = name == value or re.fullmatch(r"[\w.]+", bare)  # what is left of `x = x.detach()`, `x.detach_()`
+            return f"take `{whole}` out" if nothing else bare
     if any(word in cut.operation for word in _BLOCKS):
         return _recorded(cut, line)
     if "checkpoint" in cut.operation:

@@ -247,6 +247,14 @@ def rebuild(case: Case, indices: Iterable[int]) -> str:
     return f"optimizer = {anew(case, indices)}"
 
 
+def given(case: Case, held: Sequence[str]) -> str:
+    """What to give an optimizer that is to step these tensors: a whole layer's parameters, or a list."""
+    parts = exact_parts(case, held)
+    if len(parts) == 1 and parts[0] not in held:
+        return f"{code(parts[0])}.parameters()"
+    return f"[{', '.join(code(part) if part in held else f'*{code(part)}.parameters()' for part in parts)}]"
+
+
 def anew(case: Case, indices: Iterable[int], over: str = "[p for p in model.parameters() if p.requires_grad]") -> str:
     """The expression that makes the first of these optimizers anew, `...` for the arguments that it has now."""
     made = next((case.optimizers[i] for i in sorted(set(indices)) if i < len(case.optimizers)), "SGD")

@@ -141,7 +141,8 @@ def check(case: Case) -> Iterable[Hit]:
 
 def _cause(fact: Facts) -> tuple[str, tuple[Write, ...]]:
     has_gradient = fact.gradient not in (None, Gradient.NONE)
-    if fact.writes:
+    steps = fact.memberships and (has_gradient or fact.tensor.had_gradient)
+    if fact.writes and not (steps and all(write.opened for write in fact.writes)):
         return "write", fact.writes
     if not fact.memberships:
         return "unknown", ()

@@ -67,7 +67,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ..records import Case, Facts, Foreign, Hit, Need, Rule, Severity
-from ._words import FEW, anew, code, exact_parts, group, listing, names, optimizer_name, rebuild, tensors
+from ._words import FEW, anew, given, group, listing, names, optimizer_name, rebuild, tensors
 
 
 def check(case: Case) -> Iterable[Hit]:
@@ -137,12 +137,10 @@ def _made_anew(case: Case, index: int, new: list[Facts]) -> str:
     """The optimizer over what requires grad; beside another one, which holds some of that, over what was replaced."""
     if len(case.optimizers) == 1:
         return rebuild(case, [index])
-    parts = exact_parts(case, names(new))
-    one = parts[0] not in names(new) and len(parts) == 1
-    over = f"{code(parts[0])}.parameters()" if one else f"[{', '.join(code(name) for name in names(new))}]"
     also = any(m.optimizer == index for fact in case.facts for m in fact.memberships)
     added = ", and over what it steps already" if also else ""
-    return f"make optimizer {index + 1} of {len(case.optimizers)} anew: `{anew(case, [index], over)}`{added}"
+    made = anew(case, [index], given(case, names(new)))
+    return f"make optimizer {index + 1} of {len(case.optimizers)} anew: `{made}`{added}"
 
 
 def _another_model(case: Case, index: int, foreign: list[Foreign], homeless: list[Facts]) -> Hit:

@@ -66,7 +66,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..records import Case, Facts, Gradient, Hit, Need, Rule, Severity
-from ._words import FEW, anew, code, exact_parts, listing, names, rebuild, tensors
+from ._words import FEW, anew, code, exact_parts, given, listing, names, rebuild, tensors
 
 
 def check(case: Case) -> Iterable[Hit]:
@@ -124,17 +124,13 @@ def _made_anew(case: Case, homeless: list[Facts]) -> str:
 
 def _added(case: Case, homeless: list[Facts]) -> str:
     held = names(homeless)
-    parts = exact_parts(case, held)
-    if len(parts) > FEW:
+    if len(exact_parts(case, held)) > FEW:
         return f"{rebuild(case, range(len(case.optimizers)))}, after the last change of the flags"
-    if len(parts) == 1 and parts[0] not in held:
-        given = f"{code(parts[0])}.parameters()"
-    else:
-        given = f"[{', '.join(code(part) if part in held else f'*{code(part)}.parameters()' for part in parts)}]"
+    params = given(case, held)
     if len(case.optimizers) == 1:
-        return f'optimizer.add_param_group({{"params": {given}}})'
+        return f'optimizer.add_param_group({{"params": {params}}})'
     it = tensors(held).it
-    return f'`add_param_group({{"params": {given}}})` of the optimizer that is to step {it}, or one over {it} alone'
+    return f'`add_param_group({{"params": {params}}})` of the optimizer that is to step {it}, or one over {it} alone'
 
 
 RULE = Rule(

@@ -181,6 +181,26 @@ def test_an_optimizer_that_writes_when_it_is_made_anew() -> None:
     assert model.count.eq(5.0).all()
 
 
+def test_a_step_hook_that_only_reads_is_not_accused() -> None:
+    """What moves is moved by the gradient of zeros that was left on it."""
+    model = Base()
+    model.forward = lambda x: model.head(model.mid(model.enc(x)))
+    optimizer = sgd(model, weight_decay=0.1)
+    optimizer.register_step_post_hook(lambda *_: [p.detach().numpy().mean() for p in model.parameters()] and None)
+    model(torch.ones(1, 3)).sum().backward()
+    model.enc.requires_grad_(False)
+    optimizer.zero_grad(set_to_none=False)
+    (finding,) = found(verified(model, "trainable = ['mid', 'head']", optimizer=optimizer), "FZ301")
+    assert finding.evidence["cause"] == "stale gradient"
+    assert "numpy" not in finding.message
+
+
+def test_a_class_of_no_module_is_not_torchs_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made on the fly, with a name that only looks like one of torch's."""
+    monkeypatch.setattr(Class, "__module__", "torch.optim.of_nobody")
+    assert not steps_as_torch_does(Class(nn.Linear(2, 2).parameters(), lr=0.1))
+
+
 class EverySecond(torch.optim.SGD):
     """Gathers the gradients of two calls, as an accumulating optimizer does."""
 

@@ -494,6 +494,24 @@ class TestGround:
             "freezecheck could not put back what the check changed:\n  weight: written without torch seeing it"
         ]
 
+    @pytest.mark.parametrize("older", [False, True])
+    def test_version_counters_go_back(self, monkeypatch: pytest.MonkeyPatch, older: bool) -> None:
+        """Also with a torch whose own function takes one tensor and no tuple of them."""
+        setter = torch._C._autograd._unsafe_set_version_counter
+
+        def one(tensor: torch.Tensor, version: int) -> None:
+            if not isinstance(tensor, torch.Tensor):
+                raise TypeError
+            setter((tensor,), (version,))
+
+        if older:
+            monkeypatch.setattr(torch._C._autograd, "_unsafe_set_version_counter", one)
+        model = nn.Linear(2, 2)
+        before = model.weight._version
+        with untouched(model), torch.no_grad():
+            model.weight.mul_(2.0)
+        assert model.weight._version == before
+
     def test_what_a_later_parameter_covers_comes_back_though_it_looked_right_before(self) -> None:
         """The later one is put back first, over the earlier one's content: that is looked at when its turn comes."""
         model = nn.Linear(3, 2)

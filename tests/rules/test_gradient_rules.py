@@ -113,6 +113,7 @@ class TestNoGradient:
         [
             ("detach()", "h = self.a(x.detach())", "h = self.a(x)"),
             ("detach()", "x = x.detach()  # for speed", "take `x = x.detach()` out"),
+            ("detach_()", "h.detach_()", "take `h.detach_()` out"),
             (".data", "h = self.a(x).data", "h = self.a(x)"),
             (
                 "checkpoint(use_reentrant=True)",

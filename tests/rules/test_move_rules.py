@@ -130,6 +130,15 @@ class TestFrozenParameterMoved:
         stale = hit("FZ301", table(frozen("a", moved=True, had_gradient=True, memberships=(SGD,))))
         assert (written.covers, stale.covers) == ((), None)
 
+    def test_memory_that_was_handed_out_explains_only_what_nothing_else_does(self):
+        """A hook that logs by numpy() reads: what an optimizer steps with a gradient is moved by that."""
+        logged = Write("numpy()", line(3, "log(w.numpy())"), "step", opened=True)
+        alone = hit("FZ301", table(frozen("a", moved=True, writes=(logged,))))
+        stepped = hit("FZ301", table(frozen("a", moved=True, writes=(logged,), had_gradient=True, memberships=(SGD,))))
+        both = (logged, CLIPPED)
+        written = hit("FZ301", table(frozen("a", moved=True, writes=both, had_gradient=True, memberships=(SGD,))))
+        assert [found.evidence["cause"] for found in (alone, stepped, written)] == ["write", "stale gradient", "write"]
+
     def test_tensors_are_grouped_by_their_cause(self):
         """One line that writes to two tensors is one finding."""
         facts = [frozen(name, moved=True, writes=(CLIPPED,)) for name in "ab"]
