@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .change import fingerprint, max_abs_change, same_part
+from .lending import Loan, can_be_lent, holders
 from .pages import Pages
 from .raw import as_bytes, is_plain, memory_order, parts
 from .together import TOGETHER, Together
@@ -103,6 +105,17 @@ class Content:
         copy = self.copy
         return copy if copy is None or self._together is None else copy.clone()
 
+    def lend(self) -> Tensor | None:
+        """Return the copy, to be written to in its place: what it held is from now on what lies there untouched.
+
+        None where there is no copy, or none with a storage and the strides that it has itself.
+        """
+        if self._copies is None or len(self._parts) != 1 or self._copies[0].stride() != self._data.stride():
+            return None
+        copy = self.copy
+        self._copies = self._copies if copy is None else self._parts
+        return copy
+
     def let_go(self) -> None:
         """Drop the copy: nothing will be put back or compared any more."""
         self._copies = self._together = None
@@ -113,6 +126,8 @@ class Content:
         if copies is None:
             if not self.empty and not self.asked:
                 self._check_mark()
+            return
+        if copies is self._parts:  # lent
             return
         for part, copy, size in zip(self._parts, copies, self._sizes, strict=True):
             if part.untyped_storage().nbytes() != size:
@@ -207,7 +222,7 @@ class Held:
     """A tensor of the model or an optimizer with all that must be as it was: class, storage, flag, gradient, hooks."""
 
     __slots__ = (
-        "_class", "_count", "_data", "_grad_content", "_hooks", "_requires_grad",
+        "_class", "_count", "_data", "_grad_content", "_hooks", "_loan", "_requires_grad",
         "attributes", "base", "content", "grad", "leaf", "lent", "name", "state", "tensor",
     )  # fmt: skip
 
@@ -225,6 +240,7 @@ class Held:
         self.attributes = getattr(tensor, "__dict__", None)
         self.grad: Tensor | None = tensor.grad if leaf else None
         self._grad_content: Content | None = None
+        self._loan: Loan | None = None
 
     @property
     def what(self) -> str:
@@ -240,6 +256,15 @@ class Held:
     def wants_copy(self) -> bool:
         """Whether a copy is due at once: it may be trained, torch writes to it, or it is small."""
         return self.state or (self.leaf and self._requires_grad) or self.content.nbytes <= SMALL
+
+    def lend(self) -> None:
+        """Let its copy lie in its place while the check runs, if it may be trained and nobody else has its memory."""
+        if self.lent or not self.leaf or not self._requires_grad or not is_plain(self.tensor):
+            return
+        if can_be_lent(self._data) and holders(self._data) == _holders_of_one():
+            copy = self.content.lend()
+            if copy is not None:
+                self._loan = Loan(self.tensor, copy)
 
     def set_gradient_aside(self) -> None:
         """Take the gradient off, so that nothing is accumulated into it."""
@@ -264,6 +289,10 @@ class Held:
             if self.content.empty or not same_place(tensor, self._data):
                 tensor.data = self._data
             self.content.put_back(self._count is not None and tensor._version != self._count)
+        if self._loan is not None:
+            self.base = self.content  # what a later phase compares with lies in the copy
+            self._loan.end(self._data)
+            self._loan = None
         if type(tensor) is not self._class:
             tensor.__class__ = self._class
         if self._count is not None and tensor._version != self._count:
@@ -282,6 +311,13 @@ class Held:
             self._grad_content.put_back()
         if tensor.grad is not self.grad:
             tensor.grad = self.grad
+
+
+@cache
+def _holders_of_one() -> tuple[int, int]:
+    """Return the `holders` of memory that only a recorded parameter holds, and its record."""
+    held = Held("", torch.nn.Parameter(torch.empty(1, device="cpu")), state=False)
+    return holders(held._data)
 
 
 _HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks")

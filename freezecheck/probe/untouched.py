@@ -151,8 +151,10 @@ class Ground:
         for optimizer in optimizers:
             if type(optimizer).__module__.startswith("torch.optim"):
                 self._lend_state(optimizer)
-        for held in self._held.values():
-            held.set_gradient_aside()
+        with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
+            for held in self._held.values():
+                held.set_gradient_aside()
+                held.lend()
 
     def _lend_state(self, optimizer: Optimizer) -> None:
         """Give an optimizer the copies of its state to write to, so that nothing is written to the state itself.
