@@ -132,7 +132,8 @@ def at(location: Location | None) -> str:
 
 def wrote(writes: Sequence[Write], what: str) -> str:
     """`` `mul_()` at model.py:12 (`w.mul_(2)`) writes to it ``: who wrote to a tensor beside the optimizer."""
-    told = " and ".join(f"`{write.operation}`{at(write.location)}" for write in writes)
+    lines = group(writes, key=lambda write: write.location)
+    told = " and ".join(f"{listing(write.operation for write in on)}{at(line)}" for line, on in lines.items())
     bound = ", by its max_norm," if len(writes) == 1 and renormalises(writes[0]) else ""
     return f"{told}{bound} {'writes' if len(writes) == 1 else 'write'} to {what}"
 

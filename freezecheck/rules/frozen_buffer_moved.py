@@ -83,7 +83,7 @@ from collections.abc import Iterable
 from ..records import Case, Facts, Hidden, Hit, Leaf, Need, Rule, Severity, Write
 from ._buffers import by_design, by_frozen_layer, drifting, keep_eval, may_move, owners, powered, seen, undone, whose
 from ._leaves import LET_BE, attribute, mend, selects
-from ._words import as_json, during, group, names, spec_line, tensors, wrote
+from ._words import as_json, during, group, listing, names, spec_line, tensors, wrote
 
 
 def check(case: Case) -> Iterable[Hit]:
@@ -127,24 +127,38 @@ def _trained(case: Case, layers: tuple[str, ...], facts: list[Facts]) -> Hit:
         if trained
         else ""
     )
+    by_hand = [fact for fact in facts if fact.writes and not by_design(case, [fact])]
+    writes = _writes(by_hand)
+    by = f" {wrote(writes, tensors(names(by_hand), 'buffer').text)}." if writes else ""
     return Hit(
         names(facts),
-        f"{who} {who.are} expected frozen, but {seen(case, facts)}{ran}. requires_grad does not hold buffers.",
+        f"{who} {who.are} expected frozen, but {seen(case, facts)}{ran}. requires_grad does not hold buffers.{by}",
         keep_eval(layers) if by_design(case, facts) else may_move(layers, facts),
         {"layers": list(layers), "types": sorted({owner.layer.type for owner in trained})},
+        next((write.location for write in writes if write.location), None),
     )
+
+
+def _writes(facts: list[Facts]) -> list[Write]:
+    return list(dict.fromkeys(write for fact in facts for write in fact.writes))
 
 
 def _written(case: Case, layer: str, facts: list[Facts]) -> Hit:
     who = tensors(names(facts), "buffer")
-    writes: list[Write] = list(dict.fromkeys(write for fact in facts for write in fact.writes))
-    by = f": {wrote(writes, who.it)}" if writes else ""
+    writes = _writes(facts)
+    layers = [owner.layer for owner in owners(case, facts) if owner.layer.defined_at]
+    by, out = f": {wrote(writes, who.it)}" if writes else "", "take the write out"
+    if layers and not writes:
+        whose_line, new = listing(dict.fromkeys(one.type for one in layers)), who.pick("a new tensor", "new tensors")
+        by = f". No write in place was seen: a line of {whose_line} puts {new} there"
+        out = "take that line out"
     return Hit(
         names(facts),
         f"{who} {who.are} expected frozen and in eval mode, but {seen(case, facts)}{by}.",
-        f"take the write out, or `{spec_line('buffers_may_move', [layer])}` if it is meant to move",
+        f"{out} or put it under `if self.training:`; or `{spec_line('buffers_may_move', [layer])}` if it is meant to "
+        "move",
         {"layer": layer, "writes": [as_json(write.location) for write in writes]},
-        next((write.location for write in writes if write.location), None),
+        next(filter(None, (*(write.location for write in writes), *(one.defined_at for one in layers))), None),
     )
 
 

@@ -81,6 +81,18 @@ class TestFrozenBufferMoved:
             "move"
         )
 
+    def test_the_line_that_writes_to_a_buffer_of_ones_own_is_told(self):
+        """Beside the mode, and not of statistics: what writes to those is torch's."""
+        wrote = Write("mul_()", line(8, "self.center.mul_(0.9)"))
+        center = buffer("backbone.center", moved=True, max_abs_change=0.1, writes=(wrote,))
+        found = hit("FZ501", table(*statistics(), center, layers=LAYERS))
+        assert found.message.endswith(
+            "hold buffers. `mul_()` at model.py:8 (`self.center.mul_(0.9)`) writes to `backbone.center`."
+        )
+        assert found.location == wrote.location
+        own = replace(wrote, operation="batch_norm()")
+        assert hit("FZ501", table(*statistics(writes=(own,)), layers=LAYERS)).location is None
+
     HIDDEN = Hidden("t.0", "Sequential", "Net.t, a list", ("t.0.1.running_mean",))
 
     @pytest.mark.parametrize(
@@ -175,8 +187,27 @@ class TestFrozenBufferMoved:
             "`backbone.calls` is expected frozen and in eval mode, but changed in 3 steps: `add_()` at model.py:8 "
             "(`self.calls.add_(1)`) writes to it."
         )
-        assert found.fix == 'take the write out, or `buffers_may_move = ["backbone"]` if it is meant to move'
+        assert found.fix == (
+            'take the write out or put it under `if self.training:`; or `buffers_may_move = ["backbone"]` if it is '
+            "meant to move"
+        )
         assert found.location == counted.location
+
+    def test_a_buffer_of_the_users_that_is_replaced_in_eval_mode_is_told_by_its_class(self):
+        """`self.mean = …` writes to nothing: the class is the nearest place that is known."""
+        own = replace(BACKBONE.layer, type="Bank", defined_at=line(3, "class Bank(nn.Module):"))
+        layers = (ROOT, replace(BACKBONE, layer=own, training=False))
+        found = hit("FZ501", table(buffer("backbone.mean", moved=True), layers=layers))
+        assert found.message.endswith("No write in place was seen: a line of `Bank` puts a new tensor there.")
+        assert found.fix.startswith("take that line out or put it under `if self.training:`; or `buffers_may_move")
+        assert found.location == own.defined_at
+
+    def test_nothing_is_guessed_of_a_layer_of_torchs_own(self):
+        """What moved its statistics in eval mode was not seen: a compiled kernel may have."""
+        layers = (ROOT, replace(BACKBONE, training=False))
+        found = hit("FZ501", table(buffer("backbone.mean", moved=True), layers=layers))
+        assert found.message == "`backbone.mean` is expected frozen and in eval mode, but changed in 3 steps."
+        assert found.location is None
 
 
 class TestTrainUndoesEval:
