@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .change import fingerprint, max_abs_change, same_part
-from .lending import Loan, can_be_lent, holders
+from .lending import Loans, can_be_lent, holders
 from .pages import Pages
 from .raw import as_bytes, is_plain, memory_order, parts
 from .together import TOGETHER, Together
@@ -222,7 +222,7 @@ class Held:
     """A tensor of the model or an optimizer with all that must be as it was: class, storage, flag, gradient, hooks."""
 
     __slots__ = (
-        "_class", "_count", "_data", "_grad_content", "_hooks", "_loan", "_requires_grad",
+        "_class", "_count", "_data", "_grad_content", "_hooks", "_requires_grad",
         "attributes", "base", "content", "grad", "leaf", "lent", "name", "state", "tensor",
     )  # fmt: skip
 
@@ -240,7 +240,6 @@ class Held:
         self.attributes = getattr(tensor, "__dict__", None)
         self.grad: Tensor | None = tensor.grad if leaf else None
         self._grad_content: Content | None = None
-        self._loan: Loan | None = None
 
     @property
     def what(self) -> str:
@@ -257,14 +256,14 @@ class Held:
         """Whether a copy is due at once: it may be trained, torch writes to it, or it is small."""
         return self.state or (self.leaf and self._requires_grad) or self.content.nbytes <= SMALL
 
-    def lend(self) -> None:
+    def lend(self, loans: Loans) -> None:
         """Let its copy lie in its place while the check runs, if it may be trained and nobody else has its memory."""
         if self.lent or not self.leaf or not self._requires_grad or not is_plain(self.tensor):
             return
         if can_be_lent(self._data) and holders(self._data) == _holders_of_one():
             copy = self.content.lend()
             if copy is not None:
-                self._loan = Loan(self.tensor, copy)
+                loans.lend(self.tensor, self._data, copy)
 
     def set_gradient_aside(self) -> None:
         """Take the gradient off, so that nothing is accumulated into it."""
@@ -289,10 +288,7 @@ class Held:
             if self.content.empty or not same_place(tensor, self._data):
                 tensor.data = self._data
             self.content.put_back(self._count is not None and tensor._version != self._count)
-        if self._loan is not None:
-            self.base = self.content  # what a later phase compares with lies in the copy
-            self._loan.end(self._data)
-            self._loan = None
+        self.base = self.content  # that of a later phase may lie in what stood in for it
         if type(tensor) is not self._class:
             tensor.__class__ = self._class
         if self._count is not None and tensor._version != self._count:

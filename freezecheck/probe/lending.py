@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import sys
 import weakref
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import suppress
 
 import torch
@@ -30,41 +30,52 @@ def can_be_lent(tensor: Tensor) -> bool:
     return storage.nbytes() == tensor.nbytes and storage.resizable() and not storage.is_shared()
 
 
-class Loan:
-    """A copy that stands in for a parameter's content, in memory of its own, from now until `end`."""
+class Loans:
+    """Copies that stand in for parameters, each in memory of its own, until the parameters lie in theirs again."""
 
-    def __init__(self, parameter: Tensor, copy: Tensor) -> None:
-        """Let `copy`, of the parameter's shape and strides, lie in its place."""
-        self._copy = copy
-        self._alone = holders(copy)
+    what = "views of what stood in for a weight"
+    """As a message calls it."""
+
+    def __init__(self) -> None:
+        self._lent: list[tuple[Tensor, Tensor, tuple[int, int]]] = []
+
+    def lend(self, parameter: Tensor, own: Tensor, copy: Tensor) -> None:
+        """Let `copy`, of the parameter's shape and strides, lie in its place, and its `own` memory lie still."""
+        self._lent.append((own, copy, holders(copy)))
         parameter.data = copy
 
-    def end(self, own: Tensor) -> None:
-        """Call it when the parameter lies in its `own` memory again, which nobody wrote to.
+    def restore(self) -> None:
+        """Call it when the parameters lie in their own memory again.
 
-        Whoever took a view of the copy meanwhile and still has it finds the parameter's content in it; a tensor of
+        Whoever took a view of a copy meanwhile and still has it finds the parameter's content in it; a tensor of
         Python's is moved to the parameter's own memory.
         """
-        if holders(self._copy) == self._alone:
-            return
-        storage = self._copy.untyped_storage()
-        if storage.nbytes() < own.nbytes:
-            storage.resize_(own.nbytes)
-        self._copy.copy_(own)
-        for view in _tensors_in(storage):
-            if view is not self._copy:
+        taken = {}
+        for own, copy, alone in self._lent:
+            if holders(copy) != alone:
+                storage = copy.untyped_storage()
+                if storage.nbytes() < own.nbytes:
+                    storage.resize_(own.nbytes)
+                copy.copy_(own)
+                taken[storage._cdata] = own
+        copies = {id(copy) for _, copy, _ in self._lent}
+        for view, storage in _views(taken) if taken else ():
+            if id(view) not in copies:
                 with suppress(RuntimeError, TypeError):  # kept as it is where torch cannot move it
-                    _move(view, own)
+                    _move(view, taken[storage._cdata])
                     # Its numbers may have been handed out by address (numpy): they must not be freed before it.
                     weakref.finalize(view, id, storage).atexit = False
+        self._lent.clear()
 
 
-def _tensors_in(storage: torch.UntypedStorage) -> Iterator[Tensor]:
+def _views(storages: Container[int]) -> Iterator[tuple[Tensor, torch.UntypedStorage]]:
+    """Yield every tensor of Python's in one of these storages, in one pass over all objects: there may be millions."""
     for thing in gc.get_objects():
         if issubclass(type(thing), Tensor):  # `isinstance` would run the code of proxies
             with suppress(Exception):  # sparse, wrapped and lazy tensors have no storage of their own
-                if thing.untyped_storage()._cdata == storage._cdata:
-                    yield thing
+                storage = thing.untyped_storage()
+                if storage._cdata in storages:
+                    yield thing, storage
 
 
 def _move(view: Tensor, own: Tensor) -> None:

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from ..errors import ProbeError
 from .belongings import Belongings, Contents, Empties, Record, global_hooks
 from .held import Content, Held, compared, copy_all
+from .lending import Loans
 from .pages import Pages
 from .raw import is_plain
 from .switches import generators, switches
@@ -31,6 +32,7 @@ class Ground:
         self._without_attributes = Empties("attributes of tensors that had none")
         self._records: list[Record] = [self._without_attributes]
         self._generators: list[Record] = []
+        self._loans = Loans()
         self._pages = Pages()
         self._looked: dict[int, tuple[bool, float]] = {}
         """What `look` found, by identity of the tensor."""
@@ -154,7 +156,7 @@ class Ground:
         with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
             for held in self._held.values():
                 held.set_gradient_aside()
-                held.lend()
+                held.lend(self._loans)
 
     def _lend_state(self, optimizer: Optimizer) -> None:
         """Give an optimizer the copies of its state to write to, so that nothing is written to the state itself.
@@ -205,7 +207,7 @@ class Ground:
         held = reversed(self._held.values())
         if self._grown:
             self.doubt()
-        everything: Iterator[Record] = chain(self._records, held, self._generators)
+        everything: Iterator[Record] = chain(self._records, held, [self._loans], self._generators)
         with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
             for record in everything:
                 try:

@@ -152,11 +152,12 @@ def _written(case: Case, layer: str, facts: list[Facts]) -> Hit:
         whose_line, new = listing(dict.fromkeys(one.type for one in layers)), who.pick("a new tensor", "new tensors")
         by = f". No write in place was seen: a line of {whose_line} puts {new} there"
         out = "take that line out"
+    if all(write.phase == "forward" for write in writes) and (writes or layers):
+        out += " or put it under `if self.training:`"
     return Hit(
         names(facts),
         f"{who} {who.are} expected frozen and in eval mode, but {seen(case, facts)}{by}.",
-        f"{out} or put it under `if self.training:`; or `{spec_line('buffers_may_move', [layer])}` if it is meant to "
-        "move",
+        f"{out}, or `{spec_line('buffers_may_move', [layer])}` if it is meant to move",
         {"layer": layer, "writes": [as_json(write.location) for write in writes]},
         next(filter(None, (*(write.location for write in writes), *(one.defined_at for one in layers))), None),
     )

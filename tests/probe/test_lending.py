@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -234,6 +235,21 @@ class TestWhatTheBodyKept:
 
 class TestAcrossACheck:
     """Phases, later checks, and what a check leaves to the next."""
+
+    def test_all_that_was_kept_is_looked_for_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A loss that raises leaves a view of every weight in its graph, and a process may have millions of objects."""
+        looked, everything = [], gc.get_objects
+
+        def counted() -> list[object]:
+            looked.append(True)
+            return everything()
+
+        monkeypatch.setattr("freezecheck.probe.lending.gc.get_objects", counted)
+        model = nn.Sequential(layer(), layer(), layer())
+        with untouched(model):
+            kept = [model(torch.ones(1, SIDE)), model[0].weight[0], model[2].weight.detach()]
+        assert looked == [True]
+        assert [view.data_ptr() for view in kept[1:]] == [one.weight.data_ptr() for one in (model[0], model[2])]
 
     def test_where_the_body_kept_nothing_nobody_is_looked_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """To look through all objects of a process takes long."""

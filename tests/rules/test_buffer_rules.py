@@ -187,11 +187,11 @@ class TestFrozenBufferMoved:
             "`backbone.calls` is expected frozen and in eval mode, but changed in 3 steps: `add_()` at model.py:8 "
             "(`self.calls.add_(1)`) writes to it."
         )
-        assert found.fix == (
-            'take the write out or put it under `if self.training:`; or `buffers_may_move = ["backbone"]` if it is '
-            "meant to move"
-        )
+        may_move = ', or `buffers_may_move = ["backbone"]` if it is meant to move'
+        assert found.fix == f"take the write out or put it under `if self.training:`{may_move}"
         assert found.location == counted.location
+        in_a_step = buffer("backbone.calls", moved=True, writes=(replace(counted, phase="step"),))
+        assert hit("FZ501", table(in_a_step, layers=layers)).fix == f"take the write out{may_move}"
 
     def test_a_buffer_of_the_users_that_is_replaced_in_eval_mode_is_told_by_its_class(self):
         """`self.mean = …` writes to nothing: the class is the nearest place that is known."""
@@ -199,7 +199,7 @@ class TestFrozenBufferMoved:
         layers = (ROOT, replace(BACKBONE, layer=own, training=False))
         found = hit("FZ501", table(buffer("backbone.mean", moved=True), layers=layers))
         assert found.message.endswith("No write in place was seen: a line of `Bank` puts a new tensor there.")
-        assert found.fix.startswith("take that line out or put it under `if self.training:`; or `buffers_may_move")
+        assert found.fix.startswith("take that line out or put it under `if self.training:`, or `buffers_may_move")
         assert found.location == own.defined_at
 
     def test_nothing_is_guessed_of_a_layer_of_torchs_own(self):
@@ -207,6 +207,7 @@ class TestFrozenBufferMoved:
         layers = (ROOT, replace(BACKBONE, training=False))
         found = hit("FZ501", table(buffer("backbone.mean", moved=True), layers=layers))
         assert found.message == "`backbone.mean` is expected frozen and in eval mode, but changed in 3 steps."
+        assert found.fix.startswith("take the write out, or `buffers_may_move")
         assert found.location is None
 
 
