@@ -56,6 +56,7 @@ def assemble(
         hidden=seen.hidden,
         loss=seen.loss,
         optimizers=seen.optimizers,
+        empty_groups=seen.empty_groups,
         missing=missing,
         conditions=seen.conditions,
         skipped=(*seen.skipped, *_rows_left_out(plan, seen)) if observation else (),

@@ -110,7 +110,8 @@ def _no_target(spec: Spec | None) -> UsageError:
             f"{spec.path} names no target, and none was given",
             hint='Add a line such as `target = "model.py"` to it, or name the model on the command line.',
         )
+    asked = click.get_current_context().info_name
     return UsageError(
         "no model was named, and no freeze spec that names one was found here",
-        hint="Name it, as in `freezecheck verify model.py`; `freezecheck init model.py` writes a spec for it.",
+        hint=f"Name it, as in `freezecheck {asked} model.py`; `freezecheck init model.py` writes a spec for it.",
     )

@@ -118,10 +118,13 @@ def max_abs_change(before: Tensor, after: Tensor) -> float:
     pairs = _pairs(before, after) if (before.dtype, before.device) == (after.dtype, after.device) else None
     if pairs is None:
         return math.inf
-    return max((_largest(x, y) for x, y in pairs), default=0.0)
+    return max((part_change(x, y) for x, y in pairs), default=0.0)
 
 
-def _largest(before: Tensor, after: Tensor) -> float:
+def part_change(before: Tensor, after: Tensor) -> float:
+    """Return what `max_abs_change` does, of two parts (see `raw.parts`) of one shape."""
+    if (before.dtype, before.device) != (after.dtype, after.device):
+        return math.inf
     if before.dtype in (torch.float32, torch.float64):
         furthest = _furthest(run for run in runs(before, after) if run[0].numel())
         if math.isfinite(furthest):

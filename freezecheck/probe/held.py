@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .change import fingerprint, max_abs_change, same_part
+from .change import fingerprint, part_change, same_part
 from .lending import Loans, can_be_lent, holders
 from .pages import Pages
 from .raw import as_bytes, is_plain, memory_order, parts
@@ -162,7 +162,7 @@ def compared(contents: Iterable[Content]) -> dict[int, tuple[bool, float]]:
 def _compare(before: Sequence[Tensor], after: Sequence[Tensor]) -> tuple[bool, float]:
     if [part.shape for part in before] != [part.shape for part in after]:
         return True, math.inf
-    furthest = max(map(max_abs_change, before, after))
+    furthest = max(map(part_change, before, after))
     moved = 0.0 < furthest < math.inf or not all(map(same_part, before, after))  # most that are asked about moved
     return moved, furthest if moved else 0.0
 

@@ -65,6 +65,11 @@ def memberships(
     return {name: tuple(found) for name, found in places.items()}, foreign
 
 
+def empty_groups(optimizers: Sequence[Any]) -> tuple[tuple[int, int], ...]:
+    """Return the groups that hold nothing, as (optimizer, group): torch takes one where another holds something."""
+    return tuple((optimizer, index) for optimizer, index, group in groups_of(optimizers) if not group["params"])
+
+
 def _remembered(optimizer: Any, tensor: torch.Tensor) -> tuple[str, ...]:
     """Names of the tensors of a tensor's shape that an optimizer keeps for it and that would still carry it on."""
     kept = getattr(optimizer, "state", {}).get(tensor, {})

@@ -36,6 +36,7 @@ from .graph import leaves_and_functions
 from .loss import default_loss, require_scalar
 from .members import (
     default_optimizers,
+    empty_groups,
     groups_of,
     hooks_on,
     memberships,
@@ -339,6 +340,7 @@ class Probe:
             modes=self.modes,
             memberships=self.memberships,
             optimizers=tuple(type(o).__name__ for o in self.optimizers),
+            empty_groups=empty_groups(self.optimizers),
             foreign=foreign,
             leaves=tuple(self.evidence.leaves.values()),
             loss=self.evidence.loss,

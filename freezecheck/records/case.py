@@ -119,6 +119,8 @@ class Case:
     loss: Loss | None = None
     optimizers: tuple[str, ...] = ()
     """Class names of the optimizers, by index."""
+    empty_groups: tuple[tuple[int, int], ...] = ()
+    """Their groups that hold nothing, each as (optimizer, group)."""
     missing: Mapping[Need, str] = field(default_factory=dict)
     """What this check does not have, each with the reason: rules that need it are skipped.
 

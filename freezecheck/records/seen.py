@@ -213,6 +213,8 @@ class Observation:
     """By layer, the bytes of activations kept for the backward pass; empty where that was not measured."""
     memberships: Mapping[str, tuple[Membership, ...]] = field(default_factory=dict)
     optimizers: tuple[str, ...] = ()
+    empty_groups: tuple[tuple[int, int], ...] = ()
+    """The groups that hold nothing, each as (optimizer, group)."""
     foreign: tuple[Foreign, ...] = ()
     leaves: tuple[Leaf, ...] = ()
     loss: Loss | None = None

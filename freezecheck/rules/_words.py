@@ -222,6 +222,17 @@ def optimizer_name(case: Case, index: int) -> str:
     return case.optimizers[index] if index < len(case.optimizers) else "the optimizer"
 
 
+def groups_in(case: Case, places: Iterable[tuple[int, int]]) -> str:
+    """`groups 0, 1 and 2 of AdamW`, of places given as (optimizer, group); beyond a few the rest is counted."""
+    said = []
+    for optimizer, held in group(places, key=lambda place: place[0]).items():
+        numbers = [str(index) for _, index in held]
+        shown = numbers if len(numbers) <= FEW else [*numbers[:FEW], f"{len(numbers) - FEW:,} more"]
+        numbered = f"group {shown[0]}" if len(shown) == 1 else f"groups {', '.join(shown[:-1])} and {shown[-1]}"
+        said.append(f"{numbered} of {optimizer_name(case, optimizer)}")
+    return " and ".join(said)
+
+
 def memberships(case: Case, facts: Iterable[Facts]) -> str:
     """`SGD (lr 0.1, momentum 0.9, weight decay 0.01)`: the optimizers these rows sit in, with what moves them."""
     found = group((m for fact in facts for m in fact.memberships), key=lambda m: m.optimizer)

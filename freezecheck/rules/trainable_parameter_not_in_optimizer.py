@@ -2,7 +2,8 @@
 
 ## What it does
 
-Finds parameters that are expected trainable, require grad, and that no optimizer holds.
+Finds parameters that are expected trainable, require grad, and that no optimizer holds. A group that is empty is named
+with them: it may have been given a generator that had been gone through before.
 
 ## Why is this bad
 
@@ -66,7 +67,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..records import Case, Facts, Gradient, Hit, Need, Rule, Severity
-from ._words import FEW, anew, code, exact_parts, given, listing, names, rebuild, tensors
+from ._words import FEW, Named, anew, code, exact_parts, given, groups_in, listing, names, rebuild, tensors
 
 
 def check(case: Case) -> Iterable[Hit]:
@@ -84,8 +85,8 @@ def check(case: Case) -> Iterable[Hit]:
     yield Hit(
         names(homeless),
         f"{who} {who.are} expected trainable and {who.pick('requires', 'require')} grad, but "
-        f"{who.are} not in {where}{held}.{reached}",
-        _made_anew(case, homeless) if held else _added(case, homeless),
+        f"{who.are} not in {where}{held}.{reached}{_empty(case)}",
+        _made_anew(case, homeless) if held else _filled(case, who) + _added(case, homeless),
         {"optimizers": list(case.optimizers)},
     )
 
@@ -113,6 +114,22 @@ def _held_instead(case: Case) -> str:
         return ""
     which = "which holds" if len(every) == 1 else "which hold"
     return f", {which} nothing that should train" if any(every) else f", {which} only tensors of something else"
+
+
+def _empty(case: Case) -> str:
+    """What torch does not say: that a group was given something that had nothing left."""
+    if not case.empty_groups:
+        return ""
+    are = "is" if len(case.empty_groups) == 1 else "are"
+    where = groups_in(case, case.empty_groups)
+    return f" {where[0].upper()}{where[1:]} {are} empty, as from a filter() or a generator that was used up before."
+
+
+def _filled(case: Case, who: Named) -> str:
+    if not case.empty_groups:
+        return ""
+    where = groups_in(case, case.empty_groups)
+    return f"if {where} should hold {who.it}, make what it is given a list: `list(filter(...))`; else "
 
 
 def _made_anew(case: Case, homeless: list[Facts]) -> str:

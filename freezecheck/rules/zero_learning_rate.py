@@ -52,19 +52,19 @@ them is not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from ..records import Case, Facts, Hit, Need, Rule, Severity
-from ._words import FEW, exact_parts, group, in_spec, names, optimizer_name, tensors, throughout
+from ._words import exact_parts, group, groups_in, in_spec, names, tensors, throughout
 
 
 def check(case: Case) -> Iterable[Hit]:
     """One finding for the parameters of the same optimizers."""
     held = (fact for fact in case.trainable if fact.tensor.requires_grad and fact.lr == 0)
-    for indices, facts in group(held, key=_optimizers).items():
+    for facts in group(held, key=_optimizers).values():
         who = tensors(names(facts))
         found = sorted({(m.optimizer, m.group) for fact in facts for m in fact.memberships})
-        where = " and ".join(_groups(case, index, [g for i, g in found if i == index]) for index in indices)
+        where = groups_in(case, found)
         parts = exact_parts(case, names(facts))
         yield Hit(
             names(facts),
@@ -77,13 +77,6 @@ def check(case: Case) -> Iterable[Hit]:
 
 def _optimizers(fact: Facts) -> tuple[int, ...]:
     return tuple(sorted({m.optimizer for m in fact.memberships}))
-
-
-def _groups(case: Case, optimizer: int, places: Sequence[int]) -> str:
-    """`groups 0, 1 and 2 of AdamW`; beyond a few the rest is counted."""
-    shown = [*map(str, places)] if len(places) <= FEW else [*map(str, places[:FEW]), f"{len(places) - FEW:,} more"]
-    numbered = f"group {shown[0]}" if len(shown) == 1 else f"groups {', '.join(shown[:-1])} and {shown[-1]}"
-    return f"{numbered} of {optimizer_name(case, optimizer)}"
 
 
 RULE = Rule(

@@ -13,7 +13,7 @@ from ..errors import SpecError
 from ..probe.describe import anatomy, strays_on
 from ..probe.evidence import Evidence
 from ..probe.held import Content, copy_all
-from ..probe.members import groups_of, hooks_on, memberships
+from ..probe.members import empty_groups, groups_of, hooks_on, memberships
 from ..probe.update import lost_update
 from ..records import (
     Conditions,
@@ -330,6 +330,7 @@ class Watched:
             modes={**self.modes, **dict.fromkeys(self._trained_beside, True)},
             memberships=self.members,
             optimizers=tuple(type(o).__name__ for o in optimizers),
+            empty_groups=empty_groups(optimizers),
             foreign=tuple(one for one, _ in self.foreign.values()),
             leaves=tuple(seen.leaves.values()),
             loss=seen.loss,

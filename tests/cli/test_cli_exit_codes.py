@@ -103,12 +103,13 @@ class TestExitCodes:
         fakes.answers = [KeyboardInterrupt()]
         assert run("verify", "train.py").exit_code == 2
 
-    def test_no_model_and_no_spec_is_2_and_says_how(self, fakes):
+    @pytest.mark.parametrize("command", ["verify", "report"])
+    def test_no_model_and_no_spec_is_2_and_says_how(self, fakes, command):
         """Called in an empty folder, it says what to type."""
-        result = run("verify")
+        result = run(command)
         assert (result.exit_code, fakes.loaded) == (2, [])
         assert "no model was named" in result.stderr
-        assert "`freezecheck verify model.py`" in result.stderr
+        assert f"`freezecheck {command} model.py`" in result.stderr
 
     def test_a_spec_without_target_is_2_and_says_how(self, fakes, tmp_path):
         """The spec is named, and the line that it lacks."""

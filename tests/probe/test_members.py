@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+import freezecheck
 from freezecheck.errors import ProbeError
 from freezecheck.probe.members import steps_as_torch_does
 from freezecheck.probe.pages import Pages
@@ -53,6 +54,16 @@ def test_torchs_own(make: Callable[..., torch.optim.Optimizer]) -> None:
     """All of them; LBFGS runs the user's loss in its step."""
     assert steps_as_torch_does(make(nn.Linear(2, 2).parameters(), lr=0.1))
     assert not steps_as_torch_does(torch.optim.LBFGS(nn.Linear(2, 2).parameters()))
+
+
+def test_a_group_that_was_given_nothing_is_seen() -> None:
+    """An iterator that was gone through before leaves its group empty, and torch says nothing."""
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+    used_up = filter(lambda p: p.requires_grad, model[0].parameters())
+    assert len(list(used_up)) == 2
+    optimizer = torch.optim.SGD([{"params": model[1].parameters()}, {"params": used_up}], lr=0.1)
+    (finding,) = found(freezecheck.verify(model, optimizer=optimizer, inputs=torch.randn(3, 4)), "FZ402")
+    assert "Group 1 of SGD is empty" in finding.message
 
 
 class Net(Base):

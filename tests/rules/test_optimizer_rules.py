@@ -116,6 +116,19 @@ class TestTrainableParameterNotInOptimizer:
             "`a` is expected trainable and requires grad, but is not in any optimizer (`SGD` and `Adam`)."
         )
 
+    def test_an_empty_group_is_named_with_what_may_have_emptied_it(self):
+        """A filter() has its parameters once: whoever counts them first leaves none for the optimizer."""
+        found = hit("FZ402", table(*HEAD, trained("neck.w"), empty_groups=((0, 1),)))
+        assert found.message.endswith(
+            "Group 1 of SGD is empty, as from a filter() or a generator that was used up before."
+        )
+        assert found.fix == (
+            "if group 1 of SGD should hold them, make what it is given a list: `list(filter(...))`; else "
+            'optimizer.add_param_group({"params": model.head.parameters()})'
+        )
+        several = table(*HEAD, trained("neck.w"), optimizers=("SGD", "Adam"), empty_groups=((0, 0), (0, 1), (1, 2)))
+        assert "Groups 0 and 1 of SGD and group 2 of Adam are empty" in hit("FZ402", several).message
+
     def test_many_parts_ask_for_a_new_optimizer(self):
         """Four layers and more are not added one by one."""
         parts = [trained(f"{name}.w", memberships=()) for name in "abcd"] + [trained("e.w")]

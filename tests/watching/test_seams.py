@@ -96,6 +96,16 @@ class TestTheLastStep:
         found = [(f["code"], f["phase"]) for f in report_of(ran)["findings"] if f["severity"] == "error"]
         assert found == [("FZ402", "all")]
 
+    def test_a_group_that_was_given_nothing_is_named(self, tmp_path):
+        """The body's parameters were counted before the optimizer took them, and an iterator has them once."""
+        groups = '[{"params": model.head.parameters()}, {"params": once}]'
+        source = MODEL.replace("model.head.parameters()", groups).replace(
+            "model.body.requires_grad_(False)\n", "once = iter(model.body.parameters())\nprint(len(list(once)))\n"
+        )
+        ran = watched(tmp_path, source + "step()\nstep()\n", spec='trainable = ["*"]\n')
+        (finding,) = [f for f in report_of(ran)["findings"] if f["code"] == "FZ402"]
+        assert "Group 1 of SGD is empty" in finding["message"]
+
     def test_a_slow_optimizer_of_an_earlier_phase_is_waited_for(self, tmp_path):
         """It is kept for the head, and steps once in five."""
         source = (
