@@ -55,6 +55,7 @@ def assemble(
         leaves=seen.leaves,
         hidden=seen.hidden,
         loss=seen.loss,
+        nonfinite=seen.nonfinite,
         optimizers=seen.optimizers,
         empty_groups=seen.empty_groups,
         missing=missing,

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..records import Cut, Gradient, Leaf, Loss, Write
+from ..records import Cut, Gradient, Leaf, Loss, NonFinite, Write
 from .describe import strength_of
 from .trace import Trace
 from .unregistered import unregistered
@@ -34,6 +34,8 @@ class Evidence:
         """Parameters whose first gradient was nothing but zeros."""
         self.reached: set[int] = set()
         self.loss: Loss | None = None
+        self.nonfinite: NonFinite | None = None
+        """What made the first NaN or infinity, where a step was looked at once more for it."""
         self.sharded = any(hasattr(p, "_local_tensor") for p in parameters.values())
         """Forward and backward see whole tensors that stand in for the shards, and are no parameters of the model."""
 

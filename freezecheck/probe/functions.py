@@ -110,6 +110,16 @@ def _dead_result(trace: Trace, cls: type, upstream: int) -> int:
     return trace.add_cut(Cut(operation, reason, user_location(frame), library_location(frame)), upstream)
 
 
+def place_of(node: Any, trace: Trace) -> Location | None:
+    """Return the line that called a custom function, or where its backward is defined."""
+    for known, location in trace.functions:
+        if known is node:
+            return location
+    backward: Any = getattr(getattr(type(node), "_forward_cls", None), "backward", None)
+    code = getattr(backward, "__code__", None)
+    return location_in(code) if code is not None else None
+
+
 class NoneReturned:
     """Watches the custom functions of one graph during its backward for gradients returned as None."""
 
@@ -133,18 +143,10 @@ class NoneReturned:
             name = type(node).__name__.removesuffix("Backward")
             for i in inputs:
                 said = f"its backward returns None as the gradient of input {i + 1}"
-                cut = Cut(f"{name}.backward()", said, self._place(node))
+                cut = Cut(f"{name}.backward()", said, place_of(node, self._trace))
                 for leaf in leaves_of(node.next_functions[i][0]):
                     found.setdefault(id(leaf), []).append(cut)
         return found
-
-    def _place(self, node: Any) -> Location | None:
-        for known, location in self._trace.functions:
-            if known is node:
-                return location
-        backward: Any = getattr(getattr(type(node), "_forward_cls", None), "backward", None)
-        code = getattr(backward, "__code__", None)
-        return location_in(code) if code is not None else None
 
     def close(self) -> None:
         """Take the hooks away."""

@@ -160,6 +160,7 @@ def call_words(func: Any) -> str:
     spoken = {
         "__float__": "float()", "__int__": "int()", "__index__": "int()", "__complex__": "complex()",
         "__array__": "numpy.asarray()", "__setitem__": "[...] =", "__getitem__": "[...]",
+        "__rdiv__": "div()", "__rpow__": "pow()", "__rsub__": "sub()", "__rmatmul__": "matmul()",
     }  # fmt: skip
     return spoken.get(name, f"{name}()")
 

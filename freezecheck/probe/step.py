@@ -46,8 +46,9 @@ from .members import (
     warm_up,
     written_in_a_step,
 )
+from .nonfinite import first_nonfinite
 from .rows import RowEvidence
-from .switches import eager, seed_everything
+from .switches import eager, generators, seed_everything
 from .trace import Trace
 from .undone import undone
 from .unregistered import hidden_layers
@@ -158,10 +159,12 @@ class Probe:
         """Run one forward, loss, backward and optimizer step, and note the gradients."""
         self.taken += 1
         self._clear()
+        drawn = [*generators()]
         loss = self._backward(self.trace(self.trainable.values()))
-        # A forward may hold a part in eval mode itself: what counts is the mode that it leaves behind.
+        # A forward may hold a part in eval mode itself: what counts is the mode that it leaves.
         self.modes = {path: module.training for path, module in self.anatomy.modules.items()}
         if loss.requires_grad:
+            self.evidence.nonfinite = self.evidence.nonfinite or first_nonfinite(self, drawn)
             self._optimize()
 
     def _clear(self) -> None:
@@ -269,7 +272,8 @@ class Probe:
             return False
         self.ground.look()
         self.moved = {n: self.ground.change(self.parameters[n]) for n in wanted if n in self.memberships}
-        return any(not self.moved[n][0] and self._moves(n) for n in self.moved) or self._written_in_vain()
+        still = [n for n in self.moved if not self.moved[n][0] and any(member.lr for member in self.memberships[n])]
+        return bool(still) or self._written_in_vain()
 
     def _written_in_vain(self) -> bool:
         """Whether a frozen parameter was written and is what it was, as a teacher is that has yet to follow."""
@@ -278,17 +282,14 @@ class Probe:
         frozen = (n for n in written if self.plan.expected.get(n) is Expected.FROZEN)
         return any(not self.ground.change(self.parameters[n])[0] for n in frozen)
 
-    def _moves(self, name: str) -> bool:
-        return any(member.lr for member in self.memberships[name])
-
     def look_for_undone_steps(self) -> None:
         """Find the parameters that a step moves and whose new value the next forward writes over."""
         self.undone = undone(self)
 
-    def look(self, trace: Trace) -> None:
-        """Run forward and backward once more, and let no optimizer step."""
+    def look(self, trace: Trace) -> torch.Tensor:
+        """Run forward and backward once more, let no optimizer step, and return the loss."""
         self._clear()
-        self._backward(trace)
+        return self._backward(trace)
 
     def look_without_chance(self) -> None:
         """Look once more where something is asleep for no reason that was seen."""
@@ -344,6 +345,7 @@ class Probe:
             foreign=foreign,
             leaves=tuple(self.evidence.leaves.values()),
             loss=self.evidence.loss,
+            nonfinite=self.evidence.nonfinite,
             conditions=self._conditions(),
             skipped=(*self.subject.skipped, *self.rows.skipped, *skipped(self.not_chosen)),
             missing=missing,

@@ -10,7 +10,20 @@ from typing import Literal
 from .comparison import Change, Comparison
 from .model import Layer, StrayFlag, Tensor
 from .plan import Plan
-from .seen import Conditions, Cut, Foreign, Hidden, Leaf, Loss, Membership, RowsSeen, Skipped, Update, Write
+from .seen import (
+    Conditions,
+    Cut,
+    Foreign,
+    Hidden,
+    Leaf,
+    Loss,
+    Membership,
+    NonFinite,
+    RowsSeen,
+    Skipped,
+    Update,
+    Write,
+)
 from .words import Expected, Gradient, Location, Need
 
 
@@ -117,6 +130,7 @@ class Case:
     leaves: tuple[Leaf, ...] = ()
     hidden: tuple[Hidden, ...] = ()
     loss: Loss | None = None
+    nonfinite: NonFinite | None = None
     optimizers: tuple[str, ...] = ()
     """Class names of the optimizers, by index."""
     empty_groups: tuple[tuple[int, int], ...] = ()

@@ -86,6 +86,20 @@ class Cut:
 
 
 @dataclass(frozen=True, slots=True)
+class NonFinite:
+    """What made the first NaN or infinity of a step."""
+
+    operation: str
+    """As the user wrote it: `log()`. Of what was there before any operation, the tensor's name; empty for inputs."""
+    phase: Literal["given", "forward", "backward"]
+    """`given`: it was there before. `backward`: it was given a finite gradient, and handed on another."""
+    location: Location | None = None
+    """The line that calls it, or that first reads what was given."""
+    fed: NonFinite | None = None
+    """Of an operation that made NaN of infinities that somebody asked for, as of a mask's, what put them there."""
+
+
+@dataclass(frozen=True, slots=True)
 class Write:
     """An operation that wrote to a tensor in place outside the optimizer."""
 
@@ -218,6 +232,8 @@ class Observation:
     foreign: tuple[Foreign, ...] = ()
     leaves: tuple[Leaf, ...] = ()
     loss: Loss | None = None
+    nonfinite: NonFinite | None = None
+    """What made the first NaN or infinity, where a gradient held one and it was found out."""
     conditions: Conditions = field(default_factory=Conditions)
     skipped: tuple[Skipped, ...] = ()
     missing: Mapping[Need, str] = field(default_factory=dict)
