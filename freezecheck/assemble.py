@@ -96,6 +96,7 @@ def _facts(tensor: Tensor, plan: Plan, seen: Observation) -> Facts:
         cleared=name in seen.cleared,
         cleared_at=seen.cleared.get(name),
         flipped=seen.flipped.get(name),
+        flag_line=seen.flag_lines.get(name),
         gradient_hook=name in seen.gradient_hooks,
         hooked_at=seen.hooked_at.get(name),
         frozen_rows=seen.frozen_rows.get(name),

@@ -21,6 +21,7 @@ from .loaders._optimizer import from_function, from_table
 from .loaders._reference import user_function
 from .loaders.python_file import split
 from .places import shown
+from .probe.flag_lines import FlagLines
 from .records import Skipped
 from .subject import Subject
 
@@ -52,12 +53,13 @@ def load(
     loader = next((loader for loader in discover.loaders() if loader.accepts(path)), None)
     if loader is None:
         raise TargetError(f"{target} is no target", hint="a target is model.py, model.py:NAME or package.module:NAME")
-    with building_on(device) as refused:
-        loaded = loader.load(path, arguments or {})
-    parts = _Parts(loaded, spec)
-    if device is not None:
-        move(loaded.model, device, _standing(loaded) or ())
-    optimizers, optimizer_said = _optimizers(parts)
+    with FlagLines() as flags:
+        with building_on(device) as refused:
+            loaded = loader.load(path, arguments or {})
+        parts = _Parts(loaded, spec)
+        if device is not None:
+            move(loaded.model, device, _standing(loaded) or ())
+        optimizers, optimizer_said = _optimizers(parts)
     make_inputs, inputs_said = _inputs(parts, input_shape)
     loss, loss_said = _loss(parts)
     return Subject(
@@ -72,6 +74,7 @@ def load(
         device=device,
         files=tuple(dict.fromkeys(parts.files)),
         made_at=loaded.made_at,
+        flag_lines=flags.of(loaded.model),
         skipped=(*refused, *(_ignored(loaded) if optimizers is None else ())),
         extras=loaded.extras,
     )

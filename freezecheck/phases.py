@@ -21,6 +21,7 @@ from .judge import codes_run, judge
 from .loaders._reference import user_function
 from .places import location_in, user_location
 from .pretrained import against_pretrained
+from .probe.flag_lines import standing
 from .probe.switches import seed_everything
 from .probe.trace import Trace
 from .records import Case, Change, Expected, Finding, Location, Need, Observation, Plan, Skipped
@@ -170,7 +171,10 @@ class Course:
         missing = dict(seen.missing)
         if self._without_values:
             missing[Need.PRETRAINED] = "the meta device holds no values to compare with the pretrained checkpoint"
-        return replace(seen, conditions=conditions, flipped=flipped, pretrained=changes, missing=missing)
+        lines = standing(self.subject.flag_lines, body.parameters)
+        return replace(
+            seen, conditions=conditions, flipped=flipped, flag_lines=lines, pretrained=changes, missing=missing
+        )
 
     def table(self, case: Case) -> Case:
         """The stage's case: one that follows another has a history of flags, as a training under watch has."""

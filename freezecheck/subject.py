@@ -65,6 +65,8 @@ class Subject:
     """The user's source files, absolute, in which a stray assignment is looked for."""
     made_at: Location | None = None
     """The line of the user's that makes the model, or begins the function that does."""
+    flag_lines: Mapping[int, tuple[bool, Location]] = field(default_factory=dict)
+    """By identity of a parameter, what its flag was set to while the model was made, and where."""
     skipped: tuple[Skipped, ...] = ()
     asking: Asking = COMMAND_LINE
     extras: Mapping[str, Any] = field(default_factory=dict)

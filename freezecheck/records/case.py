@@ -61,6 +61,8 @@ class Facts:
     """The line that did."""
     flipped: Location | None = None
     """Where its requires_grad was changed between set-up and step."""
+    flag_line: Location | None = None
+    """The line that gave it the flag that it has; None where none was seen to, as it is born with one."""
     gradient_hook: bool = False
     """A hook of the user's stands on its gradient."""
     hooked_at: Location | None = None

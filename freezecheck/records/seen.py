@@ -207,6 +207,8 @@ class Observation:
     flags: Mapping[str, bool] = field(default_factory=dict)
     """`requires_grad` while training, where it was no longer what the description says."""
     flipped: Mapping[str, Location] = field(default_factory=dict)
+    flag_lines: Mapping[str, Location] = field(default_factory=dict)
+    """The lines that gave parameters the flags that they have, as far as they were seen."""
     cleared: Mapping[str, Location | None] = field(default_factory=dict)
     """Parameters whose gradient was always gone, or all zeros, when their optimizer stepped, and the line that took it
     away where it is known."""

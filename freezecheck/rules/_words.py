@@ -130,6 +130,15 @@ def at(location: Location | None) -> str:
     return f" at {place(location)}" if location else ""
 
 
+def since(facts: Sequence[Facts]) -> str:
+    """` since model.py:14 (`p.requires_grad = False`)`: what set the flags of all of these, where that was seen."""
+    lines = [line for line in dict.fromkeys(fact.flag_line for fact in facts) if line is not None]
+    if not lines or any(fact.flag_line is None for fact in facts):
+        return ""
+    more = f" and {len(lines) - FEW:,} more lines" if len(lines) > FEW else ""
+    return f" since {', '.join(map(place, lines[:FEW]))}{more}"
+
+
 def wrote(writes: Sequence[Write], what: str) -> str:
     """`` `mul_()` at model.py:12 (`w.mul_(2)`) writes to it ``: who wrote to a tensor beside the optimizer."""
     lines = group(writes, key=lambda write: write.location)

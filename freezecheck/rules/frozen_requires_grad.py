@@ -65,7 +65,7 @@ from collections.abc import Iterable
 from ..records import Case, Facts, Hit, Need, Rule, Severity
 from ._buffers import frozen_layer, in_eval
 from ._frozen import fate
-from ._words import during, group, largest, listing, memberships, names, number, set_flag, tensors
+from ._words import during, group, largest, listing, memberships, names, number, set_flag, since, tensors
 
 
 def check(case: Case) -> Iterable[Hit]:
@@ -81,7 +81,7 @@ def check(case: Case) -> Iterable[Hit]:
     moved = f"moved {who.it}{far_said} {during(case)}" if any(f.moved for f in trained) else f"would move {who.it}"
     yield Hit(
         names(trained),
-        f"{who} {who.are} expected frozen, but {who.pick('requires', 'require')} grad, "
+        f"{who} {who.are} expected frozen, but {who.pick('requires', 'require')} grad{since(trained)}, "
         f"{who.pick('gets', 'get')} a gradient, and {by} {moved}.{_only_eval(case, trained)}",
         set_flag(case, names(trained), False),
         {
@@ -89,6 +89,7 @@ def check(case: Case) -> Iterable[Hit]:
             "max_abs_change": far,
             "optimizers": by if own else None,
         },
+        trained[0].flag_line,
     )
 
 

@@ -70,7 +70,7 @@ from collections.abc import Iterable
 
 from ..records import Case, Expected, Facts, Hit, Need, Rule, Severity
 from . import _peft
-from ._words import FEW, expected_parts, names, set_flag, tensors
+from ._words import FEW, expected_parts, names, set_flag, since, tensors
 
 
 def check(case: Case) -> Iterable[Hit]:
@@ -85,7 +85,7 @@ def check(case: Case) -> Iterable[Hit]:
 def _hit(case: Case, held: list[Facts]) -> Hit:
     who = tensors(names(held))
     message = (
-        f"{who} {who.are} expected trainable, but requires_grad is False: "
+        f"{who} {who.are} expected trainable, but requires_grad is False{since(held)}: "
         f"{who.pick('it gets', 'they get')} no gradient and no optimizer moves {who.it}."
     )
     wrapped = _peft.left_out(case, held[0].name)
@@ -95,7 +95,7 @@ def _hit(case: Case, held: list[Facts]) -> Hit:
         which = who.pick("It is", "They are") if len(homeless) == len(held) else f"{tensors(names(homeless))} are"
         message += f" {which} in no optimizer either."
         fix += "" if wrapped else ", before the optimizer is made"
-    return Hit(names(held), message, fix, {"in_no_optimizer": len(homeless)})
+    return Hit(names(held), message, fix, {"in_no_optimizer": len(homeless)}, held[0].flag_line)
 
 
 def _for_peft(case: Case, held: tuple[str, ...]) -> str:

@@ -9,6 +9,7 @@ from types import CodeType, FrameType
 import torch
 
 from ..places import library_location, located, user_calls
+from ..probe.flag_lines import FlagLine
 from ..records import Location
 
 
@@ -19,6 +20,11 @@ class _Setting:
     value: bool
     calls: tuple[tuple[CodeType, int], ...]
     theirs: Location | None
+
+    @property
+    def place(self) -> Location | None:
+        """The innermost line of the user's that did it, else the library's."""
+        return located(self.calls[0]) if self.calls else self.theirs
 
     def apart(self, other: _Setting) -> Location | None:
         """Where this was done: of lines through which `other` was done as well, the line that called them."""
@@ -52,6 +58,11 @@ class Flags:
         if id(tensor) not in self._history:
             self._alive.append(tensor)
         self._history.setdefault(id(tensor), []).append(setting)
+
+    def lines(self) -> dict[int, FlagLine]:
+        """Return, by identity of a parameter, what its flag was last set to, and where."""
+        last = {key: (settings[-1].value, settings[-1].place) for key, settings in self._history.items()}
+        return {key: (value, place) for key, (value, place) in last.items() if place is not None}
 
     def taken(self, tensor: torch.Tensor) -> None:
         """Note that an optimizer has taken a tensor, and the flag that it had then."""

@@ -151,6 +151,7 @@ def joined_observations(names: Sequence[str], seen: Sequence[Observation]) -> Ob
         updates=together("updates"),
         cleared=together("cleared"),
         flipped=together("flipped"),
+        flag_lines=together("flag_lines"),
         modes=together("modes"),
         memberships=together("memberships"),
         used=every("used") if all(one.used is not None for one in seen) else None,

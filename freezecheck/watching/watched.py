@@ -12,6 +12,7 @@ from torch import nn
 from ..errors import SpecError
 from ..probe.describe import anatomy, strays_on
 from ..probe.evidence import Evidence
+from ..probe.flag_lines import standing
 from ..probe.held import Content, copy_all
 from ..probe.members import empty_groups, groups_of, hooks_on, memberships
 from ..probe.update import lost_update
@@ -324,6 +325,7 @@ class Watched:
             woken=frozenset(seen.woken),
             cleared=self._always_cleared(),
             flipped=self._flipped(flags),
+            flag_lines=standing(flags.lines(), self.parameters),
             gradient_hooks=frozenset(hooked),
             hooked_at={name: place for name, place in hooked.items() if place is not None},
             wasted=frozenset(seen.wasted),

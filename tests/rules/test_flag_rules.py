@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from freezecheck.records import Cut, Expected, Gradient, Membership, Need
+from freezecheck.records import Cut, Expected, Gradient, Location, Membership, Need
 from freezecheck.rules._frozen import fate
 from tests.rules.tables import SGD, buffer, frozen, hit, hits, layer, leaking, line, row, table, trained
 
@@ -137,6 +137,18 @@ class TestTrainableRequiresNoGrad:
             "and no optimizer moves them."
         )
         assert found.fix == "model.neck.requires_grad_(True)"
+
+    def test_the_lines_that_set_the_flags_are_told_where_all_are_known(self):
+        """A few of them; the finding stands at the first."""
+        lines = [Location("model.py", n, None, f"p{n}.requires_grad = False") for n in range(1, 6)]
+        held = [trained(f"neck.{n}", requires_grad=False, flag_line=line) for n, line in enumerate(lines)]
+        two = hit("FZ102", table(frozen("backbone.weight"), *held[:2]))
+        assert "is False since model.py:1 (`p1.requires_grad = False`), model.py:2 (`p2.requires" in two.message
+        assert two.location == lines[0]
+        every = hit("FZ102", table(frozen("backbone.weight"), *held)).message
+        assert "model.py:3 (`p3.requires_grad = False`) and 2 more lines: they get" in every
+        part = hit("FZ102", table(frozen("backbone.weight"), *held, trained("neck.b", requires_grad=False)))
+        assert "requires_grad is False: they" in part.message
 
     def test_that_it_is_in_no_optimizer_either_is_said(self):
         """Setting the flag alone would not train it."""
