@@ -58,6 +58,7 @@ def assemble(
         nonfinite=seen.nonfinite,
         optimizers=seen.optimizers,
         empty_groups=seen.empty_groups,
+        idle=seen.idle,
         missing=missing,
         conditions=seen.conditions,
         skipped=(*seen.skipped, *_rows_left_out(plan, seen)) if observation else (),

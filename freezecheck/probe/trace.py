@@ -87,6 +87,10 @@ class Trace(TorchFunctionMode):
         """Note writes to these tensors too, from now on."""
         self._writes.watch(tensors)
 
+    def watch_for_now(self, tensors: Iterable[torch.Tensor]) -> None:
+        """The same, until `forget`."""
+        self._writes.watch_for_now(tensors)
+
     def before_writing(self, tensors: Iterable[torch.Tensor]) -> None:
         """Tell of writes that the mode will not see: to these tensors, and so to all that share their memory."""
         self._writes.keep(tensors)

@@ -29,6 +29,8 @@ class Writes:
         self._before_write = before_write
         self._settled: dict[int, int] = {}
         self._by_storage: dict[int, list[torch.Tensor]] = {}
+        self._passing: dict[int, list[torch.Tensor]] = {}
+        """By storage, what is watched until `settle`: gradients, of which every step has others."""
         self._opened: dict[int, list[tuple[torch.Tensor, Write]]] = {}
         """By address, tensors whose memory was handed out, and by which call: whoever has it can write unseen."""
 
@@ -39,12 +41,23 @@ class Writes:
                 self.ids.add(id(tensor))
                 self._by_storage.setdefault(storage_of(tensor), []).append(tensor)
 
+    def watch_for_now(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Note writes to these tensors until `settle`, which forgets them and their writes."""
+        for tensor in tensors:
+            self.seen.pop(id(tensor), None)  # another one's, that is gone
+            self._passing.setdefault(storage_of(tensor), []).append(tensor)
+
     def _in_storage(self, tensor: torch.Tensor) -> list[torch.Tensor]:
         """Return the watched tensors that share a tensor's memory."""
-        return self._by_storage.get(storage_of(tensor), [])
+        storage = storage_of(tensor)
+        return [*self._by_storage.get(storage, ()), *self._passing.get(storage, ())]
 
     def settle(self) -> None:
         """Begin to count anew what `since` tells."""
+        for tensors in self._passing.values():
+            for tensor in tensors:
+                self.seen.pop(id(tensor), None)
+        self._passing.clear()
         self._settled = {key: len(writes) for key, writes in self.seen.items()}
 
     def since(self, phase: Phase) -> set[int]:

@@ -137,6 +137,8 @@ class Case:
     """Class names of the optimizers, by index."""
     empty_groups: tuple[tuple[int, int], ...] = ()
     """Their groups that hold nothing, each as (optimizer, group)."""
+    idle: frozenset[int] = frozenset()
+    """The optimizers whose step() was not called while the training was watched."""
     missing: Mapping[Need, str] = field(default_factory=dict)
     """What this check does not have, each with the reason: rules that need it are skipped.
 

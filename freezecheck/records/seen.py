@@ -231,6 +231,8 @@ class Observation:
     optimizers: tuple[str, ...] = ()
     empty_groups: tuple[tuple[int, int], ...] = ()
     """The groups that hold nothing, each as (optimizer, group)."""
+    idle: frozenset[int] = frozenset()
+    """The optimizers whose step() was not called."""
     foreign: tuple[Foreign, ...] = ()
     leaves: tuple[Leaf, ...] = ()
     loss: Loss | None = None

@@ -61,17 +61,32 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ..records import Case, Hit, Need, Rule, Severity
+from ..records import Case, Facts, Hit, Location, Need, Rule, Severity
 from ._rows import still_rows
 from ._still import below_resolution, still
-from ._words import as_json, at, during, group, largest, memberships, names, number, tensors, wrote
+from ._words import (
+    as_json,
+    at,
+    during,
+    group,
+    largest,
+    memberships,
+    names,
+    number,
+    optimizer_name,
+    spot,
+    tensors,
+    wrote,
+)
 
 
 def check(case: Case) -> Iterable[Hit]:
     """One finding for those that are written to elsewhere at the same places, and one for the rest."""
     yield from _undone(case)
     yield from _cleared(case)
-    held = (fact for fact in still(case) if not below_resolution(fact) and not fact.cleared)
+    yield from _never_stepped(case)
+    rest = (fact for fact in still(case) if not below_resolution(fact) and not fact.cleared)
+    held = (fact for fact in rest if not _idle(case, fact))
     for writes, facts in group(held, key=lambda f: f.writes).items():
         who = tensors(names(facts))
         size = largest(fact.gradient_max for fact in facts)
@@ -92,6 +107,29 @@ def check(case: Case) -> Iterable[Hit]:
     yield from still_rows(case)
 
 
+def _idle(case: Case, fact: Facts) -> frozenset[int]:
+    """The optimizers of a parameter, where none of them made a step."""
+    places = frozenset(place.optimizer for place in fact.memberships)
+    return places if places <= case.idle else frozenset()
+
+
+def _never_stepped(case: Case) -> Iterator[Hit]:
+    """One finding for the parameters of the same optimizers."""
+    waiting = (fact for fact in still(case) if _idle(case, fact))
+    for indices, facts in group(waiting, key=lambda fact: _idle(case, fact)).items():
+        who = tensors(names(facts))
+        name = optimizer_name(case, min(indices))
+        yield Hit(
+            names(facts),
+            f"{who} {who.are} expected trainable and {who.pick('gets', 'get')} a gradient, but "
+            f"{who.pick('sits', 'sit')} in {memberships(case, facts)}, whose step() was not called while the "
+            "training was watched.",
+            f"call step() of the {name} that holds {who.it} after backward(); if it steps more seldom than that, "
+            "watch more steps: --steps",
+            {"stepped": False, "writes": []},
+        )
+
+
 def _cleared(case: Case) -> Iterator[Hit]:
     """One finding for each place that takes gradients away before the step.
 
@@ -110,10 +148,19 @@ def _cleared(case: Case) -> Iterator[Hit]:
             names(facts),
             f"{who} {who.are} expected trainable and {who.pick('gets', 'get')} a gradient, but the loop takes it away "
             f"again between backward() and step(){at(line)}: not one byte changed {during(case)}.",
-            "call zero_grad() before backward() or after step(), not between the two",
+            _given_back(line),
             {"cleared": True, "writes": []},
             line,
         )
+
+
+def _given_back(line: Location | None) -> str:
+    """The line that takes a gradient away, as it should be: it clears in the wrong place, or leaves nothing."""
+    if line is None or any(word in line.text for word in ("zero", "None", "del ")):
+        return "call zero_grad() before backward() or after step(), not between the two"
+    if "clip" in line.text:
+        return "clip to a limit above 0"
+    return f"leave something of the gradient in {spot(line)}: what it is multiplied by, or set to, is 0"
 
 
 def _undone(case: Case) -> Iterator[Hit]:

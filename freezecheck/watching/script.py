@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -268,10 +268,16 @@ class _Run:
         for finding in report.findings if len(self.stages.names) > 1 else ():
             _say(f"{finding.code} in phase {name}: {finding.message}")
 
-    def _judge(self, session: Session) -> Report:
+    def _judge(self, session: Session, left_out: Collection[str] = ()) -> Report:
         script = self.script
         report = report_on(
-            session, self.spec, target=self.target, choose=script.model, select=script.select, ignore=script.ignore
+            session,
+            self.spec,
+            target=self.target,
+            choose=script.model,
+            select=script.select,
+            ignore=script.ignore,
+            left_out=left_out,
         )
         return report if script.fail_on is None else replace(report, fail_on=script.fail_on)
 
@@ -284,7 +290,7 @@ class _Run:
         except FreezecheckError as error:  # the training is not ours to end
             _say(f"step {step} could not be judged: {error.message}")
             return
-        new = self.later.news(now, report.findings)
+        new = self.later.news(now, report.findings, lambda names: self._judge(session, names).findings)
         for finding in new:
             _say(f"{finding.code} at step {step}: {finding.message}")
         seen = replace(report.case.conditions, steps=report.case.conditions.steps + session.total)

@@ -263,7 +263,7 @@ class Session:
         with torch._C.DisableTorchFunction():
             self._note(losses, walked, watching)
             for one in self.models:
-                one.backward_ends()
+                self.trace.watch_for_now(one.taken.backward_ends())
 
     def _note(self, losses: Sequence[torch.Tensor], walked: Any, watching: NoneReturned) -> None:
         returned = watching.cuts()
@@ -343,7 +343,7 @@ class Session:
             if not any(tensor.grad is not None for tensor in tensors):  # whoever owns them is not what trains here
                 owned -= {id(tensor) for tensor in tensors}
             for one in self.models:
-                one.step_begins(self._index(optimizer), self.optimizers, owned)
+                one.step_begins(self._index(optimizer), self.optimizers, owned, self.trace.writes)
                 if self.pretrained and not one.steps:
                     look(one, self.trained_before)
         self._resume = "backward" if self._stage == "backward" else "forward" if self._traced else "set-up"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -32,8 +33,9 @@ def report_on(
     select: Sequence[str] = (),
     ignore: Sequence[str] = (),
     fail_on: Severity = Severity.WARNING,
+    left_out: Collection[str] = (),
 ) -> Report:
-    """Judge what a session saw.
+    """Judge what a session saw, but for the tensors that are `left_out`.
 
     Of several models `choose` takes one by the name of its variable or class; else the spec takes the one that all
     its selectors fit; else all are judged together, each tensor's name beginning with its model's. A spec with phases
@@ -49,7 +51,7 @@ def report_on(
     if len(models) > 1:
         description, observation = joined(names, descriptions), joined_observations(names, observations)
     files = _files()
-    case = assemble(description, match(stage, description), observation, files)
+    case = assemble(description, match(stage, description), observation, files).without(left_out)
     out = (*ignore, *(stage.ignore if stage else ()))
     path = spec.path if spec else None
     if session.disagreements:
@@ -111,7 +113,8 @@ def _observation(session: Session, one: Watched) -> Observation:
         loss="the training's own",
         steps=_steps(session, one),
     )
-    return one.observation(session.optimizers, session.flags, conditions)
+    idle = frozenset(range(len(session.optimizers))) - session.stepped
+    return replace(one.observation(session.optimizers, session.flags, conditions), idle=idle)
 
 
 def _steps(session: Session, one: Watched) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -29,10 +29,12 @@ from ..records import (
     Plan,
     Tensor,
     Update,
+    Write,
 )
 from ..spec.match import match
 from .pretrained import Pretrained
 from .ranks import Table
+from .taken import Taken
 
 if TYPE_CHECKING:
     from ..spec import Spec
@@ -77,12 +79,7 @@ class Watched:
         """Whether a parameter required grad in any step."""
         self.stepped_with: dict[str, Gradient] = {}
         """The strongest gradient that a step found."""
-        self._given: dict[str, tuple[int, int]] = {}
-        """Identity and version of the gradients that the last backward left."""
-        self._cleared: set[str] = set()
-        """Parameters whose gradient was gone at a step of their optimizer, or all zeros, though not by a backward."""
-        self.cleared_at: dict[str, Location | None] = {}
-        """Lines that took a gradient away between a backward and the step."""
+        self.taken = Taken(self.parameters)
         self.pretrained = Pretrained()
         self._left = {n: (p.grad, p.grad._version) for n, p in self.parameters.items() if p.grad is not None}
         """The gradients that were there before, and their versions."""
@@ -151,8 +148,13 @@ class Watched:
         news = any(self._first_flags[n] != flag for n, flag in changed.items())
         return news and judged and wanted == changed and bool(self.steps)
 
-    def step_begins(self, index: int, optimizers: Sequence[Any], owned: set[int]) -> None:
-        """Note flags, gradients and places just before an optimizer steps; `owned` are all watched models' tensors."""
+    def step_begins(
+        self, index: int, optimizers: Sequence[Any], owned: set[int], writes: Mapping[int, Sequence[Write]]
+    ) -> None:
+        """Note flags, gradients and places just before an optimizer steps.
+
+        `owned` are all watched models' tensors; `writes` what the loop wrote to, by identity.
+        """
         if self._closer_to_the_spec():  # frozen between backward and step: what the step does is what counts
             modes = self.modes
             self.begin()
@@ -164,6 +166,7 @@ class Watched:
             self._remember(list(woken.values()))
         for name, parameter in self.parameters.items():
             self.trained[name] = self.trained.get(name, False) or parameter.requires_grad
+        self.taken.note_writes(writes)
         places, foreign = memberships(optimizers, self.names)
         held = {name: {m.optimizer for m in found} for name, found in places.items()}
         self._note_gradients({name for name in self.parameters if index in held.get(name, {index})})
@@ -181,11 +184,6 @@ class Watched:
                 tensor,
             )
 
-    def backward_ends(self) -> None:
-        """Remember which gradients a backward left, to know at the step whether they are the same."""
-        given = {name: p.grad for name, p in self.parameters.items() if p.grad is not None}
-        self._given = {name: (id(gradient), gradient._version) for name, gradient in given.items()}
-
     def _note_gradients(self, mine: Container[str]) -> None:
         """Look at the gradients as an optimizer that holds `mine` finds them: a loop may have cleared some itself."""
         found: dict[str, Gradient] = {}
@@ -198,9 +196,10 @@ class Watched:
         none_left = not {Gradient.NONZERO, Gradient.NONFINITE} & set(found.values())
         for name, seen in found.items():
             frozen = self.plan.expected.get(name) is Expected.FROZEN
-            if seen is Gradient.NONE or (seen is Gradient.ZERO and (none_left or frozen)):
-                self._note_cleared(name)
-            self._given.pop(name, None)
+            zeroed = none_left or frozen or self.taken.rewritten(name)
+            if seen is Gradient.NONE or (seen is Gradient.ZERO and zeroed):
+                self.taken.note_away(name)
+            self.taken.note_used(name)
 
     def moving(self) -> list[torch.Tensor]:
         """The tensors that are not expected frozen."""
@@ -217,31 +216,30 @@ class Watched:
         reached = any(seen is Gradient.NONZERO for seen in self.evidence.gradients.values())
         return reached and bool(self.foreign) and not any(self.members.values())
 
-    def _note_cleared(self, name: str) -> None:
-        given, gradient = self._given.get(name), self.parameters[name].grad
-        if given is not None and (gradient is None or given != (id(gradient), gradient._version)):
-            self._cleared.add(name)
-
     def _gradients(self) -> dict[str, Gradient]:
         """The strongest gradients seen: those with which its optimizer stepped, unless the loop takes them away."""
         trained = (n for n in self.stepped_with if self.plan.expected.get(n) is not Expected.FROZEN)
-        return {**self.evidence.gradients, **self.stepped_with, **self._kept(n for n in trained if n in self._cleared)}
+        return {
+            **self.evidence.gradients,
+            **self.stepped_with,
+            **self._kept(n for n in trained if n in self.taken.away),
+        }
 
     def _kept(self, names: Iterable[str]) -> dict[str, Gradient]:
         return {name: self.evidence.gradients[name] for name in names}
 
     def _always_cleared(self) -> dict[str, Location | None]:
         """Parameters whose own optimizer never stepped with the gradient that a backward had given them."""
-        gone = (n for n in self._cleared if self.stepped_with[n] in (Gradient.NONE, Gradient.ZERO))
-        return {n: self.cleared_at.get(n) for n in gone if self.evidence.gradients.get(n) is Gradient.NONZERO}
+        gone = (n for n in self.taken.away if self.stepped_with[n] in (Gradient.NONE, Gradient.ZERO))
+        return {n: self.taken.lines.get(n) for n in gone if self.evidence.gradients.get(n) is Gradient.NONZERO}
 
     def awaits(self, tensor: torch.Tensor) -> bool:
         """Whether a backward gave this parameter a gradient that no step has used."""
-        return self.names.get(id(tensor)) in self._given
+        return self.taken.awaits(self.names.get(id(tensor)))
 
     def cleared(self, tensor: torch.Tensor, location: Location | None) -> None:
         """Note that such a gradient is being taken away."""
-        self.cleared_at[self.names[id(tensor)]] = location
+        self.taken.lines[self.names[id(tensor)]] = location
 
     @property
     def follows(self) -> bool:

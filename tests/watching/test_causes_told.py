@@ -17,7 +17,7 @@ CLEAR = {
     "optimizer": ("optimizer.zero_grad()", "optimizer.zero_grad()"),
     "model": ("model.zero_grad()", "model.zero_grad()"),
     "by hand": ("model.head.weight.grad = model.head.bias.grad = None", "model.head.weight.grad"),
-    "zeros": ("optimizer.zero_grad(set_to_none=False)", None),
+    "zeros": ("optimizer.zero_grad(set_to_none=False)", "optimizer.zero_grad(set_to_none=False)"),
 }
 ALL = MODEL.replace("model.body.requires_grad_(False)\n", "").replace("model.head.parameters()", "model.parameters()")
 """The same with every layer in the optimizer and every flag on."""
@@ -45,8 +45,46 @@ class TestGradientsTakenAway:
         assert finding["code"] == "FZ302"
         assert "takes it away again between backward() and step()" in finding["message"]
         assert finding["fix"] == "call zero_grad() before backward() or after step(), not between the two"
-        assert (finding["location"] is None) == (quoted is None)
-        assert quoted is None or line_of(tmp_path, finding).startswith(quoted)
+        assert line_of(tmp_path, finding).startswith(quoted)
+
+    @pytest.mark.parametrize(
+        ("line", "fix"),
+        [
+            ("torch.nn.utils.clip_grad_norm_(model.parameters(), 0)", "clip to a limit above 0"),
+            ("torch.nn.utils.clip_grad_value_(model.parameters(), 0.0)", "clip to a limit above 0"),
+            ("for p in model.head.parameters(): p.grad.mul_(0)", "leave something of the gradient in train.py:"),
+            ("for p in model.head.parameters(): p.grad *= 1 // 2", "leave something of the gradient in train.py:"),
+        ],
+    )
+    def test_what_makes_zeros_of_them_is_told(self, tmp_path, line, fix):
+        """A clip to nothing, a factor that is 0: the line, and what to change in it."""
+        ran = found(tmp_path, MODEL + loop("optimizer.zero_grad()", "loss.backward()", line, "optimizer.step()"))
+        (finding,) = report_of(ran)["findings"]
+        assert finding["code"] == "FZ302"
+        assert line_of(tmp_path, finding) == line
+        assert finding["fix"].startswith(fix)
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "torch.nn.utils.clip_grad_norm_(model.parameters(), 1e-3)",
+            "for p in model.head.parameters(): p.grad.mul_(0.5)",
+            "for p in model.head.parameters(): p.grad[:1] = 0",
+        ],
+    )
+    def test_what_leaves_something_is_right(self, tmp_path, line):
+        """Clipped, scaled, or masked in part."""
+        ran = found(tmp_path, MODEL + loop("optimizer.zero_grad()", "loss.backward()", line, "optimizer.step()"))
+        assert (ran.code, codes(ran)) == (0, [])
+
+    def test_zeros_of_one_layer_beside_others(self, tmp_path):
+        """By a spec it is a mistake, with its line; the flags alone do not say that it is one."""
+        line = "for p in model.head.parameters(): p.grad.mul_(0)"
+        body = loop("optimizer.zero_grad()", "loss.backward()", line, "optimizer.step()")
+        assert codes(found(tmp_path, ALL + body, spec=None)) == []
+        (finding,) = report_of(found(tmp_path, ALL + body, spec='trainable = ["*"]\n'))["findings"]
+        assert (finding["code"], finding["tensors"]) == ("FZ302", ["head.weight", "head.bias"])
+        assert line_of(tmp_path, finding) == line
 
     def test_of_one_optimizer_while_another_steps(self, tmp_path):
         """Each optimizer finds its own gradients: what is cleared before the second's step is told, with its line."""
@@ -98,6 +136,27 @@ class TestGradientsTakenAway:
         )
         ran = found(tmp_path, source, spec=None)
         assert (ran.code, codes(ran)) == (0, [])
+
+
+class TestAnOptimizerThatNeverSteps:
+    TWO = "second = torch.optim.Adam(model.body.parameters(), lr=0.1)\n"
+
+    def test_its_step_is_missing(self, tmp_path):
+        """FZ302 says that it was not called; not that it was, and did nothing."""
+        source = ALL.replace("SGD(model.parameters()", "SGD(model.head.parameters()") + self.TWO
+        body = loop("optimizer.zero_grad()", "second.zero_grad()", "loss.backward()", "optimizer.step()")
+        (finding,) = report_of(found(tmp_path, source + body, spec=None))["findings"]
+        assert (finding["code"], finding["tensors"]) == ("FZ302", ["body.weight", "body.bias"])
+        assert "sit in Adam (lr 0.1, beta1 0.9), whose step() was not called while" in finding["message"]
+        assert finding["fix"].startswith("call step() of the Adam that holds them after backward()")
+
+    def test_two_that_step_are_right(self, tmp_path):
+        """The same with the line that was missing."""
+        source = ALL.replace("SGD(model.parameters()", "SGD(model.head.parameters()") + self.TWO
+        body = loop(
+            "optimizer.zero_grad()", "second.zero_grad()", "loss.backward()", "optimizer.step()", "second.step()"
+        )
+        assert codes(found(tmp_path, source + body, spec=None)) == []
 
 
 class TestNoBackward:

@@ -100,18 +100,71 @@ def finding(code, *tensors):
     return Finding(code, "a-rule", Severity.ERROR, tensors, "", "")
 
 
+def news(later, now, known=()):
+    """What is new, where the step judged without some tensors gives the rest of each finding."""
+
+    def without(names):
+        left = [(f.code, [name for name in f.tensors if name not in names]) for f in now]
+        return [finding(code, *tensors) for code, tensors in left if tensors]
+
+    return later.news(now, known, without)
+
+
 class TestNews:
     def test_what_is_known_is_not_news(self, later):
         """The same code on the same tensors."""
-        assert later.news([finding("FZ101", "a")], [finding("FZ101", "a", "b")]) == []
+        assert news(later, [finding("FZ101", "a")], [finding("FZ101", "a", "b")]) == []
 
     def test_what_is_certain_is_news_at_once(self, later):
         """Also when only one of its tensors is new."""
         new = finding("FZ101", "a", "c")
-        assert later.news([new], [finding("FZ101", "a")]) == [new]
+        assert news(later, [new], [finding("FZ101", "a")]) == [new]
 
-    def test_what_may_be_chance_must_be_seen_three_times_running(self, later):
-        """A gap begins the count anew."""
+    def test_what_may_be_chance_must_be_seen_in_six_looks_running(self, later):
+        """Of what was never seen awake in between."""
         asleep = finding("FZ201", "a")
-        said = [later.news(seen, []) for seen in ([asleep], [asleep], [], [asleep], [asleep], [asleep])]
-        assert said == [[], [], [], [], [], [asleep]]
+        assert [news(later, [asleep]) for _ in range(6)] == [[], [], [], [], [], [asleep]]
+
+    def test_what_came_and_went_must_stay_ten_times_as_long(self, later):
+        """A branch that slept for two looks may sleep for two again, or for nine."""
+        asleep = finding("FZ201", "a")
+        said = [news(later, seen) for seen in ([asleep], [asleep], [], *[[asleep]] * 20)]
+        assert said == [[]] * 22 + [[asleep]]
+
+    def test_what_sleeps_beside_it_by_chance_is_left_out(self, later):
+        """A branch that was left out in the very step that tells of another."""
+        certain = finding("FZ101", "b")
+        said = [news(later, [finding("FZ201", "a")]) for _ in range(5)]
+        assert said == [[]] * 5
+        assert news(later, [finding("FZ201", "a", "b"), certain]) == [finding("FZ201", "a"), certain]
+
+
+TURNS = (
+    MODEL.replace("self.head = nn.Linear(8, 2)", "self.heads = nn.ModuleList([nn.Linear(8, 2) for _ in range(PERIOD)])")
+    .replace("def forward(self, x):", "def forward(self, x, turn):")
+    .replace("self.head(self.body(x).relu())", "self.heads[turn % PERIOD](self.body(x).relu())")
+    .replace("model.head.parameters()", "model.heads.parameters()")
+    .replace("def step():", "def step(turn):")
+    .replace("model(torch.randn(4, 4))", "model(torch.randn(4, 4), turn)")
+)
+
+
+class TestTasksThatTakeTurns:
+    """Every K-th step may be the same task's each time."""
+
+    @pytest.mark.parametrize(("period", "every"), [(2, 2), (3, 3), (2, 4), (3, 6), (5, 5)])
+    def test_none_is_told_to_sleep(self, tmp_path, period, every):
+        """Through hundreds of steps."""
+        loop = "for n in range(400):\n    step(n)\n"
+        write(tmp_path, TURNS.replace("PERIOD", str(period)) + loop, spec='frozen = ["body"]\n')
+        steps = str(2 * period)
+        ran = run(tmp_path, "--continue", str(every), "--steps", steps, "--format", "json", "train.py")
+        assert (ran.code, codes(ran)) == (0, []), ran.err
+
+    def test_one_that_never_comes_again_is_told(self, tmp_path):
+        """The last of three tasks is left out from step 20 on."""
+        loop = "for n in range(100):\n    step(n if n < 20 else n % 2)\n"
+        write(tmp_path, TURNS.replace("PERIOD", "3") + loop, spec='frozen = ["body"]\n')
+        ran = run(tmp_path, "--continue", "2", "--format", "json", "train.py")
+        assert (ran.code, codes(ran)) == (1, ["FZ201"])
+        assert report_of(ran)["findings"][0]["tensors"] == ["heads.2.weight", "heads.2.bias"]
