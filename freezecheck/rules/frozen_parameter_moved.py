@@ -111,7 +111,7 @@ from ._words import (
 
 def check(case: Case) -> Iterable[Hit]:
     """One finding for the parameters that moved by the same cause."""
-    moved = (fact for fact in case.frozen if fact.moved)
+    moved = (fact for fact in case.frozen if fact.moved and not _follows(case, fact))
     for (cause, writes), facts in group(moved, key=_cause).items():
         who = tensors(names(facts))
         held_by = memberships(case, facts)
@@ -137,6 +137,40 @@ def check(case: Case) -> Iterable[Hit]:
             () if cause in ("write", "unknown") else None,
         )
     yield from moved_rows(case)
+
+
+_GIVES = frozenset(
+    {
+        "lerp_()",
+        "add_()",
+        "copy_()",
+        "sub_()",
+        ".data =",
+        "[...] =",
+        "__iadd__()",
+        "_foreach_lerp_()",
+        "_foreach_add_()",
+    }
+)
+"""Operations by which a moving average is written; a `mul_()` alone gives a tensor nothing of another."""
+
+
+def _follows(case: Case, fact: Facts) -> bool:
+    """Whether it follows its twin, as a moving average does, and only its flag says that it is frozen.
+
+    Such a teacher has the same shape and the same name but for one part: `teacher.fc.weight` beside
+    `student.fc.weight`, though not `layers.0.fc.weight` beside `layers.1.fc.weight`; and it is given numbers.
+    """
+    given = any(write.operation in _GIVES for write in fact.writes)
+    if case.plan.from_spec or fact.memberships or not given:
+        return False
+    return any(other.tensor.shape == fact.tensor.shape and _twins(fact.name, other.name) for other in case.trainable)
+
+
+def _twins(one: str, other: str) -> bool:
+    parts = list(zip(one.split("."), other.split("."), strict=False))
+    differ = [pair for pair in parts if pair[0] != pair[1]]
+    return one.count(".") == other.count(".") and len(differ) == 1 and not any(map(str.isdecimal, differ[0]))
 
 
 def _cause(fact: Facts) -> tuple[str, tuple[Write, ...]]:

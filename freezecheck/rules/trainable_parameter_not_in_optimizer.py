@@ -86,7 +86,7 @@ def check(case: Case) -> Iterable[Hit]:
         names(homeless),
         f"{who} {who.are} expected trainable and {who.pick('requires', 'require')} grad, but "
         f"{who.are} not in {where}{held}.{reached}{_empty(case)}",
-        _made_anew(case, homeless) if held else _filled(case, who) + _added(case, homeless),
+        _made_anew(case, homeless) if held else _filled(case, who) + _added(case, homeless) + _frozen(case, homeless),
         {"optimizers": list(case.optimizers)},
     )
 
@@ -130,6 +130,15 @@ def _filled(case: Case, who: Named) -> str:
         return ""
     where = groups_in(case, case.empty_groups)
     return f"if {where} should hold {who.it}, make what it is given a list: `list(filter(...))`; else "
+
+
+def _frozen(case: Case, homeless: list[Facts]) -> str:
+    """Who freezes by leaving out of the optimizer has yet to say so by the flag: nothing else tells."""
+    parts = exact_parts(case, names(homeless))
+    if case.plan.from_spec or len(parts) > FEW:
+        return ""
+    lines = "; ".join(f"{code(part)}.requires_grad_(False)" for part in parts)
+    return f"; or, if that is how you freeze {tensors(names(homeless)).it}, say so: {lines}"
 
 
 def _made_anew(case: Case, homeless: list[Facts]) -> str:

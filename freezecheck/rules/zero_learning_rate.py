@@ -52,7 +52,7 @@ them is not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ..records import Case, Facts, Hit, Need, Rule, Severity
 from ._words import exact_parts, group, groups_in, in_spec, names, tensors, throughout
@@ -70,9 +70,14 @@ def check(case: Case) -> Iterable[Hit]:
             names(facts),
             f"{who} {who.are} expected trainable, but {who.pick('sits', 'sit')} in {where}, with a learning rate "
             f"of 0 {throughout(case)}.",
-            f"give {where} an lr above 0; if this is how you freeze, say so in the spec: {in_spec('frozen', parts)}",
+            f"give {where} an lr above 0{_or_frozen(parts)}",
             {"groups": [place for _, place in found]},
         )
+
+
+def _or_frozen(parts: Sequence[str]) -> str:
+    """Nobody freezes the whole model by its learning rate."""
+    return f"; if this is how you freeze, say so in the spec: {in_spec('frozen', parts)}" if "" not in parts else ""
 
 
 def _optimizers(fact: Facts) -> tuple[int, ...]:

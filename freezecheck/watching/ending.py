@@ -53,9 +53,9 @@ def nothing_seen(path: str, session: Session, ended: Ended | None, status: int) 
     if ended is None:
         return ProbeError(
             f"{path} ended without an optimizer step; {seen}",
-            hint="Nothing was trained, so nothing can be judged. A training in processes of its own (multiprocessing "
-            "spawn) is watched with `torchrun … -m freezecheck run`; `freezecheck verify` checks a model without its "
-            "script.",
+            hint="Nothing was trained, so nothing can be judged. A training in a thread of its own is not seen: call "
+            "it from the main one. One in processes of its own (multiprocessing spawn) is watched with "
+            "`torchrun … -m freezecheck run`; `freezecheck verify` checks a model without its script.",
         )
     error = ProbeError(
         f"{path} {ended.said}, before its first optimizer step; {seen}",

@@ -82,7 +82,7 @@ class Watched:
         self.taken = Taken(self.parameters)
         self.pretrained = Pretrained()
         self._left = {n: (p.grad, p.grad._version) for n, p in self.parameters.items() if p.grad is not None}
-        """The gradients that were there before, and their versions."""
+        """The gradients that were there before, and their versions; of those that a step found gone, no more."""
         self.modes: dict[str, bool] = {}
         self._trained_beside: set[str] = set()
         """Layers with statistics that ran in train mode in a forward without gradients, as a validation has them."""
@@ -167,6 +167,7 @@ class Watched:
         for name, parameter in self.parameters.items():
             self.trained[name] = self.trained.get(name, False) or parameter.requires_grad
         self.taken.note_writes(writes)
+        self._left = {name: left for name, left in self._left.items() if self.parameters[name].grad is not None}
         places, foreign = memberships(optimizers, self.names)
         held = {name: {m.optimizer for m in found} for name, found in places.items()}
         self._note_gradients({name for name in self.parameters if index in held.get(name, {index})})
@@ -297,7 +298,8 @@ class Watched:
 
     def _as_trained(self, tensor: Tensor) -> Tensor:
         flag = self.trained.get(tensor.name, tensor.requires_grad)
-        had = tensor.had_gradient and not self._untouched(tensor.name)
+        stale = not self.steps or tensor.requires_grad or tensor.name in self._left
+        had = tensor.had_gradient and stale and not self._untouched(tensor.name)
         if (flag, had) == (tensor.requires_grad, tensor.had_gradient):
             return tensor
         return replace(tensor, requires_grad=flag, had_gradient=had)

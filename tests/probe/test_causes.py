@@ -391,8 +391,9 @@ def test_a_teacher_that_begins_as_a_copy_is_seen_to_follow() -> None:
                     slow.copy_(0.5 * slow + 0.5 * fast)
             return self.head(self.mid(self.enc(x)))
 
-    (finding,) = found(verified(Distilled()), "FZ301")
+    (finding,) = found(verified(Distilled(), 'frozen = ["teacher"]'), "FZ301")
     assert finding.tensors == ("teacher.weight", "teacher.bias")
+    assert found(verified(Distilled()), "FZ301") == []  # its flag alone does not say that it should not follow
 
 
 def test_what_runs_under_inference_mode_is_told_as_what_it_is() -> None:

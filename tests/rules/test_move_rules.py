@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from freezecheck.records import Gradient, Membership, RowsSeen, Update, Write
+from freezecheck.records import Gradient, Membership, Plan, RowsSeen, Update, Write
 from tests.rules.tables import SGD, buffer, frozen, hit, hits, leaking, line, row, table, trained
 
 DECAYING = Membership(0, 0, 0.1, 0.01, 0.9)
@@ -32,6 +32,27 @@ class TestFrozenParameterMoved:
     def test_what_stayed_or_may_move_is_silent(self, fact):
         """Trainable, unchecked (a teacher), a buffer (FZ501), or not one byte changed."""
         assert hits("FZ301", table(fact)) == []
+
+    @pytest.mark.parametrize(
+        ("name", "shape", "writes", "spec", "told"),
+        [
+            ("teacher.0.weight", (4, 4), ("lerp_()",), False, False),
+            ("encoder_k.0.weight", (4, 4), (".data =",), False, False),
+            ("teacher.0.weight", (4, 4), ("mul_()", "add_()"), False, False),
+            ("teacher.0.weight", (4, 4), ("lerp_()",), True, True),  # the spec says that it is frozen
+            ("teacher.0.weight", (4, 4), ("mul_()",), False, True),  # it is given nothing of another
+            ("teacher.0.weight", (2, 4), ("lerp_()",), False, True),  # another shape
+            ("student.1.weight", (4, 4), ("lerp_()",), False, True),  # another layer of the same
+            ("teacher.1.weight", (4, 4), ("lerp_()",), False, True),  # two parts of the name differ
+        ],
+    )
+    def test_a_moving_average_follows_its_twin_where_only_flags_speak(self, name, shape, writes, spec, told):
+        """A teacher beside its student, in one model."""
+        written = tuple(Write(operation, line(9, "a.lerp_(b, 0.1)"), "loop") for operation in writes)
+        fact = frozen(name, shape=shape, moved=True, writes=written)
+        student = trained("student.0.weight", shape=(4, 4))
+        plan = Plan({fact.name: fact.expected, student.name: student.expected}, from_spec=spec)
+        assert bool(hits("FZ301", table(fact, student, plan=plan))) == told
 
     @pytest.mark.parametrize(
         ("known", "cause", "why", "fix"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from freezecheck.records import Foreign, Gradient, Membership
@@ -114,6 +116,15 @@ class TestTrainableParameterNotInOptimizer:
         case = table(trained("a", memberships=(), gradient=Gradient.NONE), trained("b"), optimizers=("SGD", "Adam"))
         assert hit("FZ402", case).message == (
             "`a` is expected trainable and requires grad, but is not in any optimizer (`SGD` and `Adam`)."
+        )
+
+    def test_by_the_flags_alone_it_may_be_frozen_so(self):
+        """A part that is left out of the optimizer on purpose has yet to say so."""
+        case = table(*HEAD, trained("neck.w"))
+        flags = replace(case, plan=replace(case.plan, from_spec=False))
+        assert hit("FZ402", flags).fix == (
+            'optimizer.add_param_group({"params": model.head.parameters()}); or, if that is how you freeze them, say '
+            "so: model.head.requires_grad_(False)"
         )
 
     def test_an_empty_group_is_named_with_what_may_have_emptied_it(self):
@@ -274,5 +285,7 @@ class TestZeroLearningRate:
         found = hit("FZ405", table(*facts, trained("head.weight")))
         assert "sit in groups 0, 1, 2 and 2 more of SGD, with a learning rate of 0" in found.message
         assert found.evidence == {"groups": [0, 1, 2, 3, 4]}
+        whole = hit("FZ405", table(trained("a.w", memberships=(self.ZERO,)), trained("b.w", memberships=(self.ZERO,))))
+        assert whole.fix == "give group 0 of SGD an lr above 0"  # nobody freezes all of it so
         apart = (trained("a", memberships=(self.ZERO,)), trained("b", memberships=(Membership(1, 1, 0.0),)))
         assert len(hits("FZ405", table(*apart, optimizers=("SGD", "Adam")))) == 2

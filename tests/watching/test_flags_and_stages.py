@@ -179,6 +179,20 @@ class TestPhases:
         assert "FZ402 at step" not in ran.err
 
 
+def test_a_gradient_that_is_cleared_before_the_first_step_is_not_stale(tmp_path):
+    """Frozen in mid-training, in the usual order: forward, zero_grad(), backward, step()."""
+    loop = (
+        "for n in range(12):\n    if n == 5:\n        model.body.requires_grad_(False)\n"
+        "    loss = F.cross_entropy(model(torch.randn(4, 4)), torch.randint(0, 2, (4,)))\n"
+        "    optimizer.zero_grad()\n    loss.backward()\n    optimizer.step()\n"
+    )
+    source = MODEL.replace("model.body.requires_grad_(False)\n", "").replace("model.head.p", "model.p")
+    write(tmp_path, source + loop, spec=None)
+    assert codes(run(tmp_path, "--continue", "2", "--format", "json", "train.py")) == ["FZ401"]
+    write(tmp_path, source + loop.replace("    optimizer.zero_grad()\n", ""), spec=None)
+    assert "FZ203" in codes(run(tmp_path, "--continue", "2", "--format", "json", "train.py"))
+
+
 def test_the_specs_lines_are_told_with_a_rest(tmp_path):
     """A spec that the flags contradict from the start is no flip: FZ101 and its like, not FZ106."""
     write(
