@@ -6,8 +6,12 @@ from __future__ import annotations
 def main() -> None:
     """Run the command line."""
     from .cli import main as cli
+    from .guard import stdout_is_written
 
-    cli()
+    try:
+        cli()
+    finally:
+        stdout_is_written()
 
 
 if __name__ == "__main__":

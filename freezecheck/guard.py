@@ -93,6 +93,16 @@ def printing_to_stderr() -> Iterator[None]:
         yield
 
 
+def stdout_is_written() -> None:
+    """Send to stderr what is printed from now on: by the user's own functions that run as the process ends."""
+    stream = sys.stdout
+    with suppress(OSError, ValueError):  # what could not be written is not to come out on stderr
+        if stream is not None and stream.fileno() == _STDOUT:
+            stream.flush()
+            os.fstat(_STDERR)
+            os.dup2(_STDERR, _STDOUT)
+
+
 @contextmanager
 def _descriptor_to_stderr() -> Iterator[None]:
     stream = sys.stdout

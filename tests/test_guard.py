@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -111,3 +112,16 @@ def test_stdout_is_restored_when_it_raises(capsys):
         _fail(ValueError())
     print("report")
     assert capsys.readouterr().out == "report\n"
+
+
+def test_what_runs_at_the_end_of_the_process_does_not_print_into_the_report(tmp_path):
+    """A function that the user's model registers with `atexit` prints after the report was written."""
+    (tmp_path / "model.py").write_text(
+        "import atexit, os\nfrom torch import nn\nmodel = nn.Linear(2, 2)\n"
+        "atexit.register(lambda: (print('late'), os.system('echo later')))\n"
+    )
+    command = [sys.executable, "-m", "freezecheck", "report", "--format", "json", "model.py"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert json.loads(done.stdout)["command"] == "report"
+    assert "late" in done.stderr
+    assert "later" in done.stderr

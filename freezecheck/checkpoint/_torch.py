@@ -11,7 +11,7 @@ import sys
 import warnings
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from ..errors import UsageError
 from ..records import Stored
 from ._entry import Entry, Read, tied_entries
 from ._file import File, Slice
+from ._foreign import left_out
 from ._zip import data_offsets, is_zip
 
 _WANTED = re.compile(r"GLOBAL ([\w.]+)")
@@ -29,11 +30,14 @@ _PLAIN = (torch.Tensor, torch.nn.Parameter)
 def load_torch(path: str, file: File) -> Any:
     """Return what the file holds; a zip archive's tensors are mapped, not read. Raises UsageError.
 
-    A file of the format before torch 1.6, which is no zip archive, is read as a whole.
+    A file of the format before torch 1.6, which is no zip archive, is read as a whole. Objects of other classes that
+    lie beside the tensors are left out, unless they hold tensors themselves.
     """
     try:
         return _load(path, file)
     except pickle.UnpicklingError as error:
+        with suppress(Exception):
+            return _without_foreign(path, file, error)
         raise _refused(path, file, error) from None
     except Exception as error:
         if "TorchScript" in str(error):
@@ -46,6 +50,20 @@ def load_torch(path: str, file: File) -> Any:
             f"{file.said} cannot be read by torch.load: {said[0] if said else type(error).__name__}",
             hint="It is truncated, corrupt, still being written, or no checkpoint at all.",
         ) from None
+
+
+def _without_foreign(path: str, file: File, error: pickle.UnpicklingError) -> Any:
+    """Return what the file holds beside what torch refused; raises what torch does where that cannot be left out."""
+    names = {*_wanted(path), *_WANTED.findall(str(error))}
+    while True:
+        try:
+            with left_out(names):
+                return _load(path, file)
+        except pickle.UnpicklingError as again:  # of the old format torch names one at a time
+            more = set(_WANTED.findall(str(again))) - names
+            if not more:
+                raise
+            names |= more
 
 
 def _load(path: str, file: File) -> Any:
