@@ -57,6 +57,7 @@ def assemble(
         loss=seen.loss,
         nonfinite=seen.nonfinite,
         optimizers=seen.optimizers,
+        optimizer_lines=seen.optimizer_lines,
         empty_groups=seen.empty_groups,
         idle=seen.idle,
         missing=missing,

@@ -22,6 +22,7 @@ from .loaders._reference import user_function
 from .loaders.python_file import split
 from .places import shown
 from .probe.flag_lines import FlagLines
+from .probe.made_at import optimizers_noted
 from .records import Skipped
 from .subject import Subject
 
@@ -53,7 +54,7 @@ def load(
     loader = next((loader for loader in discover.loaders() if loader.accepts(path)), None)
     if loader is None:
         raise TargetError(f"{target} is no target", hint="a target is model.py, model.py:NAME or package.module:NAME")
-    with FlagLines() as flags:
+    with FlagLines() as flags, optimizers_noted():
         with building_on(device) as refused:
             loaded = loader.load(path, arguments or {})
         parts = _Parts(loaded, spec)

@@ -22,6 +22,7 @@ from .loaders._reference import user_function
 from .places import location_in, user_location
 from .pretrained import against_pretrained
 from .probe.flag_lines import standing
+from .probe.made_at import lines_of
 from .probe.switches import seed_everything
 from .probe.trace import Trace
 from .records import Case, Change, Expected, Finding, Location, Need, Observation, Plan, Skipped
@@ -171,9 +172,14 @@ class Course:
         missing = dict(seen.missing)
         if self._without_values:
             missing[Need.PRETRAINED] = "the meta device holds no values to compare with the pretrained checkpoint"
-        lines = standing(self.subject.flag_lines, body.parameters)
         return replace(
-            seen, conditions=conditions, flipped=flipped, flag_lines=lines, pretrained=changes, missing=missing
+            seen,
+            conditions=conditions,
+            flipped=flipped,
+            flag_lines=standing(self.subject.flag_lines, body.parameters),
+            optimizer_lines=lines_of(self.subject.optimizers or ()),
+            pretrained=changes,
+            missing=missing,
         )
 
     def table(self, case: Case) -> Case:

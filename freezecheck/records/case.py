@@ -135,6 +135,8 @@ class Case:
     nonfinite: NonFinite | None = None
     optimizers: tuple[str, ...] = ()
     """Class names of the optimizers, by index."""
+    optimizer_lines: tuple[Location | None, ...] = ()
+    """The line that made each, as far as that was seen."""
     empty_groups: tuple[tuple[int, int], ...] = ()
     """Their groups that hold nothing, each as (optimizer, group)."""
     idle: frozenset[int] = frozenset()

@@ -229,6 +229,8 @@ class Observation:
     """By layer, the bytes of activations kept for the backward pass; empty where that was not measured."""
     memberships: Mapping[str, tuple[Membership, ...]] = field(default_factory=dict)
     optimizers: tuple[str, ...] = ()
+    optimizer_lines: tuple[Location | None, ...] = ()
+    """The line that made each, as far as that was seen."""
     empty_groups: tuple[tuple[int, int], ...] = ()
     """The groups that hold nothing, each as (optimizer, group)."""
     idle: frozenset[int] = frozenset()

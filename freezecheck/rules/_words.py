@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -242,6 +243,19 @@ def groups_in(case: Case, places: Iterable[tuple[int, int]]) -> str:
     return " and ".join(said)
 
 
+def optimizer_line(case: Case, indices: Iterable[int]) -> Location | None:
+    """The line that made the first of these optimizers, where that is known."""
+    lines = (case.optimizer_lines[i] for i in sorted(set(indices)) if i < len(case.optimizer_lines))
+    return next((line for line in lines if line is not None), None)
+
+
+def optimizer_variable(case: Case, indices: Iterable[int]) -> str:
+    """What the user calls it: `opt` of `opt = torch.optim.SGD(…)`."""
+    line = optimizer_line(case, indices)
+    name = re.match(r"([A-Za-z_][\w.]*)\s*=\s*[\w.]+\(", line.text) if line else None
+    return name[1] if name else "optimizer"
+
+
 def memberships(case: Case, facts: Iterable[Facts]) -> str:
     """`SGD (lr 0.1, momentum 0.9, weight decay 0.01)`: the optimizers these rows sit in, with what moves them."""
     found = group((m for fact in facts for m in fact.memberships), key=lambda m: m.optimizer)
@@ -265,7 +279,8 @@ def remembered(key: str) -> str:
 
 def rebuild(case: Case, indices: Iterable[int]) -> str:
     """The line that makes an optimizer anew from what requires grad."""
-    return f"optimizer = {anew(case, indices)}"
+    indices = tuple(indices)
+    return f"{optimizer_variable(case, indices)} = {anew(case, indices)}"
 
 
 def given(case: Case, held: Sequence[str]) -> str:

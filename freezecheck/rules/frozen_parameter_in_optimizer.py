@@ -65,7 +65,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..records import Case, Facts, Gradient, Hit, Need, Rule, Severity
-from ._words import group, memberships, names, rebuild, set_flag, tensors
+from ._words import group, memberships, names, optimizer_line, rebuild, set_flag, tensors
 
 
 def check(case: Case) -> Iterable[Hit]:
@@ -79,6 +79,7 @@ def check(case: Case) -> Iterable[Hit]:
             f"{who.pick('It stays as it is', 'They stay as they are')} only while {who.its} .grad is None.",
             _mend(case, indices, facts),
             {"optimizers": list(indices), "groups": sorted({m.group for fact in facts for m in fact.memberships})},
+            optimizer_line(case, indices),
         )
 
 

@@ -57,7 +57,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..records import Case, Expected, Hit, Membership, Need, Rule, Severity
-from ._words import group, names, number, optimizer_name, tensors
+from ._words import group, names, number, optimizer_line, optimizer_name, tensors
 
 
 def check(case: Case) -> Iterable[Hit]:
@@ -72,6 +72,7 @@ def check(case: Case) -> Iterable[Hit]:
             f"{who} {who.pick('sits', 'sit')} in {where}: one gradient moves {who.it} {times}.",
             "give each parameter to one group of one optimizer",
             {"groups": [{"optimizer": m.optimizer, "group": m.group, "lr": m.lr} for m in members]},
+            optimizer_line(case, [members[-1].optimizer]),
         )
 
 

@@ -67,7 +67,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ..records import Case, Facts, Foreign, Hit, Need, Rule, Severity
-from ._words import FEW, anew, given, group, listing, names, optimizer_name, rebuild, tensors
+from ._words import FEW, anew, given, group, listing, names, optimizer_line, optimizer_name, rebuild, tensors
 
 
 def check(case: Case) -> Iterable[Hit]:
@@ -130,7 +130,7 @@ def _replaced(case: Case, index: int, foreign: list[Foreign], new: list[Facts]) 
     else:
         message += " The loss reaches none of it: a layer was replaced or removed, or it is another model's."
         fix = rebuild(case, [index])
-    return Hit(names(new), message, fix, _evidence(foreign, new))
+    return Hit(names(new), message, fix, _evidence(foreign, new), optimizer_line(case, [index]))
 
 
 def _made_anew(case: Case, index: int, new: list[Facts]) -> str:
@@ -152,7 +152,7 @@ def _another_model(case: Case, index: int, foreign: list[Foreign], homeless: lis
         "moved into new parameters."
     )
     fix = f"{rebuild(case, [index])}, after every line that makes or replaces the model's parameters"
-    return Hit(names(homeless), message, fix, _evidence(foreign, homeless))
+    return Hit(names(homeless), message, fix, _evidence(foreign, homeless), optimizer_line(case, [index]))
 
 
 def _evidence(foreign: Sequence[Foreign], new: Sequence[Facts]) -> dict[str, list[object]]:

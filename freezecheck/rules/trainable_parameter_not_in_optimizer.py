@@ -67,7 +67,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..records import Case, Facts, Gradient, Hit, Need, Rule, Severity
-from ._words import FEW, Named, anew, code, exact_parts, given, groups_in, listing, names, rebuild, tensors
+from ._words import (
+    FEW,
+    Named,
+    anew,
+    code,
+    exact_parts,
+    given,
+    groups_in,
+    listing,
+    names,
+    optimizer_line,
+    optimizer_variable,
+    rebuild,
+    tensors,
+)
 
 
 def check(case: Case) -> Iterable[Hit]:
@@ -88,6 +102,7 @@ def check(case: Case) -> Iterable[Hit]:
         f"{who.are} not in {where}{held}.{reached}{_empty(case)}",
         _made_anew(case, homeless) if held else _filled(case, who) + _added(case, homeless) + _frozen(case, homeless),
         {"optimizers": list(case.optimizers)},
+        optimizer_line(case, [0]) if len(case.optimizers) == 1 else None,
     )
 
 
@@ -154,7 +169,7 @@ def _added(case: Case, homeless: list[Facts]) -> str:
         return f"{rebuild(case, range(len(case.optimizers)))}, after the last change of the flags"
     params = given(case, held)
     if len(case.optimizers) == 1:
-        return f'optimizer.add_param_group({{"params": {params}}})'
+        return f'{optimizer_variable(case, [0])}.add_param_group({{"params": {params}}})'
     it = tensors(held).it
     return f'`add_param_group({{"params": {params}}})` of the optimizer that is to step {it}, or one over {it} alone'
 

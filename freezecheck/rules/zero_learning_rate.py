@@ -55,7 +55,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ..records import Case, Facts, Hit, Need, Rule, Severity
-from ._words import exact_parts, group, groups_in, in_spec, names, tensors, throughout
+from ._words import exact_parts, group, groups_in, in_spec, names, optimizer_line, tensors, throughout
 
 
 def check(case: Case) -> Iterable[Hit]:
@@ -72,6 +72,7 @@ def check(case: Case) -> Iterable[Hit]:
             f"of 0 {throughout(case)}.",
             f"give {where} an lr above 0{_or_frozen(parts)}",
             {"groups": [place for _, place in found]},
+            optimizer_line(case, (index for index, _ in found)),
         )
 
 

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.utils import stateless
 from torch.optim.optimizer import Optimizer
 
+from ..probe.made_at import note_made
 from ..probe.replaced import hand_on, replaced
 
 
@@ -61,6 +62,7 @@ def patched(watcher: Watcher) -> Iterator[None]:
 
     def around_add(add: Any) -> Any:
         def watched_add(optimizer: Optimizer, group: Any) -> None:
+            note_made(optimizer, sys._getframe(1))
             hand_on(add, optimizer, group)
             watcher.take(optimizer)
 

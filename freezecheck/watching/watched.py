@@ -14,6 +14,7 @@ from ..probe.describe import anatomy, strays_on
 from ..probe.evidence import Evidence
 from ..probe.flag_lines import standing
 from ..probe.held import Content, copy_all
+from ..probe.made_at import lines_of
 from ..probe.members import empty_groups, groups_of, hooks_on, memberships
 from ..probe.update import lost_update
 from ..records import (
@@ -332,6 +333,7 @@ class Watched:
             modes={**self.modes, **dict.fromkeys(self._trained_beside, True)},
             memberships=self.members,
             optimizers=tuple(type(o).__name__ for o in optimizers),
+            optimizer_lines=lines_of(optimizers),
             empty_groups=empty_groups(optimizers),
             foreign=tuple(one for one, _ in self.foreign.values()),
             leaves=tuple(seen.leaves.values()),
