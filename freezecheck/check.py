@@ -6,16 +6,18 @@ examples and `freezecheck.verify` are thin callers of the two functions that tak
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .arguments import given_codes, given_count, given_severity, given_spec
 from .assemble import assemble
-from .errors import FreezeError
-from .judge import codes_run, judge
+from .errors import FreezeError, ProbeError
+from .judge import codes_run, judge, settled, told_of
 from .records import Case, Finding, Report, Severity, Skipped
 from .spec.match import match
+from .subject import COMMAND_LINE
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,6 +30,15 @@ if TYPE_CHECKING:
 _STEPS = 3
 _OF_THE_SPEC = ("FZ00",)
 """The rules that `report` runs."""
+_ADD_META = "the model is on the meta device as it was built, and the inputs are not: add --meta, which puts both there"
+_GIVE_META = (
+    "the model is on the meta device, and the inputs are not: pass inputs that are there too, as in "
+    'inputs=torch.randn(2, 3, device="meta")'
+)
+_BUILT_ON_META = (
+    "the meta device holds no values to decide by, and the model's own code builds it there: let it build it (or a "
+    "smaller model of the same class) on the CPU to be checked"
+)
 
 
 class Result:
@@ -157,7 +168,7 @@ def verify_subject(
 
     stages = stages_of(spec, phase)
     cases: list[tuple[Stage, Case]] = []
-    with untouched(subject.model, subject.optimizers or ()) as ground:
+    with _meta_told(subject), untouched(subject.model, subject.optimizers or ()) as ground:
         progress("looking for inputs that fit" if subject.make_inputs is None else "preparing the model")
         prepare(subject, ground, seed)
         course = Course(subject, ground, stages, seed)
@@ -166,7 +177,8 @@ def verify_subject(
             with said_of(stage):
                 cases.append((stage, _trained(course, stage, wanted, seed, memory, progress)))
     progress("judging")
-    verdict = judged(cases, select=select, ignore=ignore)
+    to_judge = [(stage, settled(case, stage.spec, select=select, ignore=ignore)) for stage, case in cases]
+    verdict = judged(to_judge, select=select, ignore=ignore)
     skipped = (*verdict.skipped, *_not_put_back(ground.lost))
     path, files, made_at = spec.path if spec else None, course.subject.files, subject.made_at
     case = cases[-1][1]
@@ -200,7 +212,34 @@ def _trained(
         progress("measuring what each layer keeps for the backward pass")
         course.ground.doubt()
         seen = replace(seen, saved_bytes=saved_bytes(subject, body, seed))
-    return course.table(assemble(body.description, plan, course.completed(body, plan, seen), subject.files))
+    case = assemble(body.description, plan, course.completed(body, plan, seen), subject.files)
+    return course.table(told_of(case, stage.spec))
+
+
+def _unsized(case: Case) -> Iterator[Skipped]:
+    """Say which tensors have no size yet."""
+    names = [fact.name for fact in case.facts if not fact.tensor.shape and not fact.tensor.numel]
+    if not names:
+        return
+    one = len(names) == 1
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    what = f"the size of {shown}" if one else f"the sizes of {len(names):,} tensors ({shown})"
+    why = f"{'it is' if one else 'they are'} not known before the first forward of {'its' if one else 'their'} lazy "
+    why += f"layer{'' if one else 's'}: {'it counts' if one else 'they count'} as 0"
+    yield Skipped(what + (", and the counts under [expect]" if case.plan.counts else ""), why)
+
+
+@contextmanager
+def _meta_told(subject: Subject) -> Iterator[None]:
+    """Say what to do about a model that its own code builds on the meta device: nobody gave an option to leave out."""
+    try:
+        yield
+    except ProbeError as error:
+        said = error.message.lower()
+        if subject.device is None and "meta" in said and any(p.is_meta for p in subject.model.parameters()):
+            apart = "expected" in said  # … all tensors on the same device; it is not on the expected device
+            error.hint = _BUILT_ON_META if not apart else _ADD_META if subject.asking is COMMAND_LINE else _GIVE_META
+        raise
 
 
 def report_subject(subject: Subject, spec: Spec | None = None) -> Report:
@@ -208,10 +247,11 @@ def report_subject(subject: Subject, spec: Spec | None = None) -> Report:
     from .probe.describe import describe
 
     description = describe(subject.model)
-    case = assemble(description, match(spec, description), files=subject.files)
+    case = told_of(assemble(description, match(spec, description), files=subject.files), spec)
+    unsized = tuple(_unsized(case))
     if spec is None:
-        return Report("report", subject.target, None, case, files=subject.files)
+        return Report("report", subject.target, None, case, skipped=unsized, files=subject.files)
     findings, skipped = judge(case, select=_OF_THE_SPEC, ignore=spec.ignore)
-    left_out = tuple(item for item in skipped if any(code.startswith(_OF_THE_SPEC) for code in item.codes))
+    left_out = (*unsized, *(item for item in skipped if any(code.startswith(_OF_THE_SPEC) for code in item.codes)))
     ran = codes_run(case, select=_OF_THE_SPEC, ignore=spec.ignore)
     return Report("report", subject.target, spec.path, case, findings, skipped=left_out, ran=ran, files=subject.files)

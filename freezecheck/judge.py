@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
+from typing import TYPE_CHECKING
 
 from .discover import rules
 from .errors import UsageError
-from .records import Case, Finding, Hit, Need, Rule, Skipped
+from .records import Case, Description, Expected, Finding, Hit, Need, Rule, Skipped, Unmatched
+from .rules.unmatched_selector import misjudged, misnamed
+from .spec.selection import Selection
+from .spec.selectors import parse_selector
+
+if TYPE_CHECKING:
+    from .spec import Spec
 
 NOT_SELECTED = "not among the rules selected"
 """Why a rule was not run when others were asked for."""
@@ -45,6 +52,71 @@ def judge(
         for place, hit in enumerate(one.hits)
     ]
     return tuple(sorted(findings, key=_gravest_first)), tuple(skipped)
+
+
+def told_of(case: Case, spec: Spec | None) -> Case:
+    """Return the case with the reason why there is nothing to judge by, where a spec is given that says nothing."""
+    if spec is None or Need.SPEC not in case.missing:
+        return case
+    named = spec.path or "the spec"
+    why = f"{named} says nothing of what should train: the requires_grad flags were taken as the intent"
+    return replace(case, missing={**case.missing, Need.SPEC: why})
+
+
+def settled(case: Case, spec: Spec | None, *, select: Sequence[str] = (), ignore: Sequence[str] = ()) -> Case:
+    """Return the case to judge: where a selector selects nothing, without what is expected of unnamed tensors.
+
+    What a misspelled selector under `trainable` or `frozen` means falls to the rest, and what is expected of the rest
+    may be the opposite of what is meant. Of tensors that no other selector names nothing is then expected; that is
+    put among the case's `skipped`. The tensors that the nearest name means are left to FZ001, whose effects they are.
+    Whoever leaves FZ001 out, by `select`, `ignore` or in the spec, knows of such selectors, and all is judged.
+    """
+    if spec is None or "FZ001" not in codes_run(case, select=select, ignore=(*ignore, *spec.ignore)):
+        return case
+    told = list(misnamed(case))
+    doubtful = [one for one in told if one.selector.list in ("trainable", "frozen") and one.selector.text[:1] != "!"]
+    if not doubtful:
+        return case
+    named = _named(case, spec)
+    rest = [f.name for f in case.facts if f.expected is not Expected.UNCHECKED and named.isdisjoint(f.tensor.names)]
+    left = frozenset(rest).difference(*(misjudged(case, one) for one in told))
+    aliases = {f.name: f.tensor.names for f in case.facts}
+    layers = {path for name in rest for alias in aliases[name] for path in _around(alias)}
+    return replace(
+        case,
+        facts=tuple(replace(f, expected=Expected.UNCHECKED) if f.name in left else f for f in case.facts),
+        layers=tuple(replace(one, expected="unchecked") if one.name in layers else one for one in case.layers),
+        skipped=(*case.skipped, *_in_doubt([name for name in rest if name in left], doubtful)),
+    )
+
+
+def _named(case: Case, spec: Spec) -> set[str]:
+    """Every name that a selector of the spec selects, or takes away with `!`."""
+    description = Description(tuple(f.tensor for f in case.facts), tuple(one.layer for one in case.layers))
+    selection = Selection(description)
+    every = (*spec.trainable, *spec.frozen, *spec.unchecked)
+    return {name for one in every for name in selection.names(parse_selector(one.text))}
+
+
+def _around(name: str) -> Iterable[str]:
+    """Every layer around a tensor, the root last."""
+    while name:
+        name = name.rpartition(".")[0]
+        yield name
+
+
+def _in_doubt(names: Sequence[str], doubtful: Sequence[Unmatched]) -> Iterable[Skipped]:
+    """Say which tensors are not judged, and which selectors have to be right first."""
+    if not names:
+        return
+    number, they = (f"{len(names):,} tensors", "them") if len(names) > 1 else ("one tensor", "it")
+    shown = names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}"
+    wrong = " and ".join(f"`{one.selector.text}` under `{one.selector.list}`" for one in doubtful)
+    select = "selects" if len(doubtful) == 1 else "select"
+    yield Skipped(
+        f"what the spec expects of {number} that it does not name ({shown})",
+        f"{wrong} {select} nothing, and may have been meant for {they}",
+    )
 
 
 def codes_run(case: Case, *, select: Sequence[str] = (), ignore: Sequence[str] = ()) -> tuple[str, ...]:

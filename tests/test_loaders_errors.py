@@ -6,6 +6,8 @@ import pytest
 import torch
 from targets import NET, error_of, load, work_in_an_empty_folder, write
 
+from freezecheck.spec import Spec
+
 torch.set_num_threads(1)
 
 _folder = pytest.fixture(autouse=True)(work_in_an_empty_folder)
@@ -84,6 +86,52 @@ class TestCannotLoad:
         error = error_of("sub/a.py")
         assert "No module named 'nosuchlib" in error.message
         assert error.hint.startswith(hint)
+
+    @pytest.mark.parametrize(
+        ("target", "hint"),
+        [
+            ("no.such.module:x", "no module `no` is found in the working directory or among what is installed in"),
+            ("trian:Net", "did you mean train?"),
+            ("pack.modle:Net", "`pack` has no module `modle`; did you mean model?"),
+            ("train.net:Net", "`train` has no module `net`"),
+        ],
+    )
+    def test_a_module_that_the_target_names_and_nobody_has(self, target, hint):
+        """It may be a slip of the pen: nothing is told to be installed."""
+        write("train.py", NET)
+        write("pack/__init__.py", "")
+        write("pack/model.py", NET)
+        error = error_of(target)
+        assert "No module named" in error.message
+        assert hint in error.hint
+        assert "pip install" not in error.hint
+
+    @pytest.mark.parametrize(
+        ("file", "hint"),
+        [
+            ("requirements.txt", "requirements.txt asks for nosuchlib, it is not installed: pip install nosuchlib"),
+            ("../nosuchlib/net.py", "nosuchlib lies in"),
+        ],
+    )
+    def test_a_module_that_is_known_here_is_no_slip(self, file, hint, monkeypatch):
+        """A requirement that is not installed, and a package that lies in the folder above."""
+        write("sub/.keep", "")
+        write(f"sub/{file}", "nosuchlib>=1" if file.endswith("txt") else "")
+        monkeypatch.chdir("sub")
+        assert error_of("nosuchlib.net:Net").hint.startswith(hint)
+
+    def test_what_a_named_module_imports_is_still_to_be_installed(self):
+        """The target is there; what it imports is not."""
+        write("a.py", "import nosuchlib")
+        assert error_of("a:model").hint.startswith("pip install nosuchlib")
+
+    def test_a_function_of_the_spec_in_a_module_that_is_not_there(self):
+        """It is looked for in the spec's folder."""
+        write("a.py", NET + "model = Net()")
+        write("conf/losses.py", "")
+        error = error_of("a.py", spec=Spec.of(loss="lossse:compute", folder="conf"))
+        assert error.hint.startswith("no module `lossse` is found in conf or among")
+        assert error.hint.endswith("did you mean losses?")
 
     def test_sys_exit_at_import(self):
         """It does not end freezecheck."""

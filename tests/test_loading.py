@@ -94,6 +94,7 @@ class TestOptimizer:
     @pytest.mark.parametrize(
         ("table", "message", "hint"),
         [
+            ({"name": "AdamV"}, "`optimizer` names 'AdamV', which is no class of torch.optim", "Adam, AdamW or"),
             ({"name": "AdmW"}, "`optimizer` names 'AdmW', which is no class of torch.optim", "AdamW"),
             ({"name": "SGD", "learning_rate": 1}, "`optimizer`: SGD takes no `learning_rate`", "it takes lr"),
             ({"name": "SGD", "lr": -1}, "`optimizer`: SGD raised ValueError: Invalid learning rate: -1", ""),

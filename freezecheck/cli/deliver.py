@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from ..errors import FreezecheckError
 from ..guard import printing_to_stderr
 from .exits import COULD_NOT_CHECK, show_error
@@ -24,7 +26,8 @@ def deliver(checks: Sequence[Callable[[], Report]], options: Options, *, spinnin
     `spinning` draws on a terminal what is under way; not where the user's own program draws there.
 
     A check that could not be made is said on stderr, and in the report where its format has a form for that; the
-    others are still made. Raises UsageError, before any check, when an output cannot be written.
+    others are still made. A file that nothing is written to is named on stderr. Raises UsageError, before any check,
+    when an output cannot be written.
     """
     from ..discover import renderer
 
@@ -69,3 +72,6 @@ class _Document:
     def write(self) -> None:
         if self._texts:
             self._output.write(self._renderer.join(self._texts))
+        elif file := self._output.file:
+            what = f"{self._renderer.name} has no form for a check that could not be made"
+            click.echo(f"freezecheck: {file} was not written: {what}", err=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import tomllib
 from typing import Any
 
@@ -12,7 +13,7 @@ import click
 from ..errors import UsageError
 from ..places import shown
 from .imports import heavy_imports
-from .options import MODEL, options
+from .options import MODEL, options, said_arguments
 from .output import Output
 
 _DEFAULT = "freezecheck.toml"
@@ -41,8 +42,13 @@ def init(target: str, output: str, force: bool, quiet: bool, verbose: bool, arg:
     with Output(output) as place:
         place.write(_drafted(target, arg, os.path.dirname(os.path.abspath(output)) if to_file else os.getcwd()))
     if to_file and not quiet:
-        named = "" if os.path.abspath(output) == os.path.abspath(_DEFAULT) else f" --spec {output}"
-        click.echo(f"freezecheck: wrote {output}; read it, then run `freezecheck verify{named}`", err=True)
+        click.echo(f"freezecheck: wrote {output}; read it, then run `{_next(output, arg)}`", err=True)
+
+
+def _next(output: str, arguments: dict[str, Any]) -> str:
+    """The command that checks by the spec that was written, to be pasted into a shell."""
+    named = [] if os.path.abspath(output) == os.path.abspath(_DEFAULT) else [f"--spec {shlex.quote(output)}"]
+    return " ".join(["freezecheck verify", *named, *said_arguments(arguments)])
 
 
 def _refuse_to_hide(output: str) -> None:
@@ -76,7 +82,7 @@ def _drafted(target: str, arguments: dict[str, Any], folder: str) -> str:
 
     with printing_to_stderr():
         subject = load(target, spec=None, arguments=arguments, input_shape=None, device=None)
-        return draft(describe(subject.model), _seen_from(folder, target))
+        return draft(describe(subject.model), _seen_from(folder, target), said_arguments(arguments))
 
 
 def _seen_from(folder: str, target: str) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import os
+import shlex
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -92,6 +93,17 @@ def _literal(text: str) -> Any:
         return ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text
+
+
+def said_arguments(given: Mapping[str, Any]) -> list[str]:
+    """Return what a shell takes as these arguments: `--arg width=16`, `--arg 'mode=a b'`."""
+    return [f"--arg {shlex.quote(f'{key}={_written(value)}')}" for key, value in given.items()]
+
+
+def _written(value: Any) -> str:
+    """A value as --arg reads it: a string that is no literal as it is, if it stands on one line."""
+    plain = isinstance(value, str) and value.isprintable() and _literal(value) == value
+    return str(value) if plain else repr(value)
 
 
 def _shape(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, ...] | None:

@@ -25,6 +25,11 @@ class Output:
         self._said = path
         self._draft: str | None = None
 
+    @property
+    def file(self) -> str | None:
+        """The file it writes, as the user named it; None for stdout."""
+        return None if self._path is None else self._said
+
     def __enter__(self) -> Output:
         """Check that the place can be written."""
         if self._path is None:

@@ -15,7 +15,7 @@ from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 from ..errors import TargetError
 from ..guard import users_code
 from ..places import kind, shown, user_location
-from ._missing import how_to_get
+from ._missing import how_to_get, where_to_look
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +44,7 @@ def import_name(name: str, folder: str | None = None) -> ModuleType:
     """Import a module by its dotted name; `folder` or the working directory is on the path. Raises TargetError."""
     _first_on_path(folder or os.getcwd())
     importlib.invalidate_caches()
-    with _importing(name, f"importing {name}", name):
+    with _looked_for(name, folder or os.getcwd()), _importing(name, f"importing {name}", name):
         return importlib.import_module(name)
 
 
@@ -189,6 +189,18 @@ def _arguments(name: str) -> Iterator[None]:
         yield
     finally:
         sys.argv = before
+
+
+@contextmanager
+def _looked_for(name: str, folder: str) -> Iterator[None]:
+    """Say where a module was looked for that is not there itself, or of which a part is not."""
+    try:
+        yield
+    except TargetError as error:
+        missing = error.__cause__.name if isinstance(error.__cause__, ModuleNotFoundError) else None
+        if missing and f"{name}.".startswith(f"{missing}.") and error.location is None:
+            error.hint = where_to_look(missing, folder)
+        raise
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,9 +11,19 @@ if TYPE_CHECKING:
 
 
 def nearest(name: str, names: Iterable[str], most: int = 3) -> list[str]:
-    """Return up to `most` of `names` that resemble `name`, best first; upper and lower case are the same."""
-    by_lower = {other.lower(): other for other in names}
-    return [by_lower[match] for match in get_close_matches(name.lower(), by_lower, most, 0.6)]
+    """Return up to `most` of `names` that resemble `name`, best first; upper and lower case are the same.
+
+    Of several that resemble it as much, those that begin as it does come first: AdamW before NAdam for AdamV.
+    """
+    word, by_lower = name.lower(), {other.lower(): other for other in names}
+    close = get_close_matches(word, by_lower, max(len(by_lower), 1), 0.6)
+    close.sort(key=lambda other: (SequenceMatcher(None, other, word).ratio(), _in_common(other, word)), reverse=True)
+    return [by_lower[match] for match in close[:most]]
+
+
+def _in_common(first: str, second: str) -> int:
+    """How many letters two words begin with alike."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False)))
 
 
 def perhaps(name: str, names: Iterable[str]) -> str:

@@ -60,7 +60,8 @@ frozen_parameters = 40
 
 ## Known problems
 
-The count says that something changed, not what. `freezecheck report` shows the counts layer by layer.
+The count says that something changed, not what. `freezecheck report` shows the counts layer by layer. Of a lazy layer
+the sizes are not known before its first forward: there `report` judges no count.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ from ..records import Case, Hit, Need, Rule, Severity
 def check(case: Case) -> Iterable[Hit]:
     """One finding for both counts: they stand in one table of the spec."""
     locked, root = case.plan.counts, case.layer_of.get("")
-    if locked is None or root is None:
+    if locked is None or root is None or any(not f.tensor.shape and not f.tensor.numel for f in case.parameters):
         return
     pairs = (
         ("trainable_parameters", locked.trainable_parameters, root.trainable),

@@ -20,11 +20,12 @@ class _Lists:
     frozen: tuple[str, ...] = ()
 
 
-def draft(description: Description, target: str) -> str:
+def draft(description: Description, target: str, arguments: Sequence[str] = ()) -> str:
     """Return a commented spec (TOML) that expects of every tensor what its flags say now.
 
-    `target` is written as it is given: a path in it must be relative to the folder that the spec will lie in. Buffers
-    follow the parameters beside them. A tied tensor is covered under all of its names.
+    `target` is written as it is given: a path in it must be relative to the folder that the spec will lie in. What it
+    was built with, `arguments` as on the command line, is told beside it. Buffers follow the parameters beside them.
+    A tied tensor is covered under all of its names.
     """
     tree = Tree(description)
     lists = _lists(tree)
@@ -34,8 +35,9 @@ def draft(description: Description, target: str) -> str:
             "# Drafted by `freezecheck init` from the model's requires_grad flags: correct it to what you mean, then",
             "# `freezecheck verify` holds the model, its optimizer and a real training step against it.",
             f"target = {_text(target)}",
+            *_built_with(arguments),
         ],
-        _expectation(lists),
+        _expectation(lists, description),
         _eval_mode(tree),
         [
             "# What else the check may need, where the model's file defines no build_optimizer, example_inputs or",
@@ -57,13 +59,31 @@ def _lists(tree: Tree) -> _Lists:
     return _Lists(frozen=frozen) if len(frozen) < len(trains) else _Lists(trainable=trains)
 
 
-def _expectation(lists: _Lists) -> list[str]:
+def _built_with(arguments: Sequence[str]) -> list[str]:
+    if not arguments:
+        return []
+    what = "# It was built with arguments, which a spec does not hold; `freezecheck verify` has to be given them too:"
+    return [what, f"#   {' '.join(arguments)}"]
+
+
+def _expectation(lists: _Lists, description: Description) -> list[str]:
     if not lists.trainable and not lists.frozen:
-        return ["# The model has no parameters and no buffers: there is nothing to expect."]
+        return _nothing_trains(description)
     key, other = ("trainable", "frozen") if lists.trainable else ("frozen", "trainable")
     names = lists.trainable or lists.frozen
     lines = _array(key, names)
     return lines if names == ("*",) else [*lines, f'rest = "{other}"' + " " * 10 + "# all tensors that no list names"]
+
+
+def _nothing_trains(description: Description) -> list[str]:
+    if not description.tensors:
+        return ["# The model has no parameters and no buffers: there is nothing to expect."]
+    if any(tensor.kind == "parameter" for tensor in description.tensors):
+        return ["# None of the model's parameters can have a gradient: nothing in it can train."]
+    return [
+        "# The model has no parameters, only buffers: nothing in it can train. If they are to stay as they are:",
+        '# frozen = ["*"]',
+    ]
 
 
 def _eval_mode(tree: Tree) -> list[str]:
@@ -103,12 +123,23 @@ def _all_rest(tree: Tree, path: str) -> bool:
 
 def _counts(description: Description) -> list[str]:
     parameters = [tensor for tensor in description.tensors if tensor.kind == "parameter"]
+    if unsized := [tensor.name for tensor in parameters if not tensor.shape and not tensor.numel]:
+        return _not_locked(unsized)
     trains = sum(tensor.numel for tensor in parameters if tensor.requires_grad)
     return [
         "# A lock: the check fails when the model no longer has exactly these.",
         "[expect]",
         f"trainable_parameters = {trains:_}",
         f"frozen_parameters = {sum(tensor.numel for tensor in parameters) - trains:_}",
+    ]
+
+
+def _not_locked(lazy: Sequence[str]) -> list[str]:
+    one = len(lazy) == 1
+    what = f"the size of one parameter ({lazy[0]})" if one else f"the sizes of {len(lazy):,} parameters ({lazy[0]} …)"
+    return [
+        f"# No counts are locked under [expect]: {what}",
+        f"# {'is' if one else 'are'} not known before the first forward, which gives a lazy layer its weights.",
     ]
 
 

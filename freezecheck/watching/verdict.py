@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..assemble import assemble
-from ..judge import codes_run, judge
+from ..judge import codes_run, judge, settled, told_of
 from ..places import kind, shown
 from ..records import Conditions, Observation, Report, Severity, Skipped
 from ..spec.match import match
@@ -51,7 +51,7 @@ def report_on(
     if len(models) > 1:
         description, observation = joined(names, descriptions), joined_observations(names, observations)
     files = _files()
-    case = assemble(description, match(stage, description), observation, files).without(left_out)
+    case = told_of(assemble(description, match(stage, description), observation, files).without(left_out), stage)
     out = (*ignore, *(stage.ignore if stage else ()))
     path = spec.path if spec else None
     if session.disagreements:
@@ -60,10 +60,11 @@ def report_on(
         return Report(
             "run", target, path, case, session.disagreements, skipped, fail_on, ("FZ109",), tuple(map(shown, files))
         )
-    findings, skipped = judge(case, select=select, ignore=out, phase=phase_of(spec, stage))
+    to_judge = settled(case, stage, select=select, ignore=ignore)
+    findings, skipped = judge(to_judge, select=select, ignore=out, phase=phase_of(spec, stage))
     called = names if len(models) > 1 else [models[0].variable]
     findings = in_their_names(findings, called, several=len(session.models) > 1 or len(models) > 1)
-    skipped = (*case.skipped, *skipped, *_left_out(session, models))
+    skipped = (*to_judge.skipped, *skipped, *_left_out(session, models))
     ran = codes_run(case, select=select, ignore=out)
     return Report("run", target, path, case, findings, skipped, fail_on, ran, tuple(map(shown, files)))
 

@@ -86,6 +86,31 @@ class TestErrors:
         for file in ("a.json", "a.sarif", "a.xml", "a.md"):
             assert "it raised" in (tmp_path / file).read_text()
 
+    def test_a_file_that_is_written_is_not_spoken_of(self, fakes, tmp_path):
+        """Nor what goes to stdout, where a reader sees that nothing came."""
+        fakes.answers = [ProbeError("it raised")]
+        result = run("verify", "train.py", "--format", "json=a.json", "--format", "svg")
+        assert result.exit_code == 2
+        assert result.stderr.endswith("freezecheck: could not check: it raised\n")
+        (tmp_path / "a.toml").write_text(SPEC)
+        fakes.answers = [ProbeError("it raised"), verified()]
+        two = run("verify", "--spec", "a.toml", "--spec", "a.toml", "--format", "svg=b.svg")
+        assert "it raised" in two.stderr
+        assert "b.svg" not in two.stderr
+        assert (tmp_path / "b.svg").exists()
+
+    @pytest.mark.parametrize("name", ["svg", "text"])
+    def test_a_file_that_is_not_written_is_named(self, fakes, tmp_path, name):
+        """A picture of nothing says nothing, and one of an earlier check is not taken for this one's."""
+        (tmp_path / "old").write_text("old")
+        fakes.answers = [ProbeError("it raised")]
+        result = run("verify", "train.py", "--format", f"{name}=old")
+        assert result.exit_code == 2
+        assert result.stderr.splitlines()[-1] == (
+            f"freezecheck: old was not written: {name} has no form for a check that could not be made"
+        )
+        assert (tmp_path / "old").read_text() == "old"
+
     def test_a_usage_error_is_told_on_stdout_where_a_format_goes_there(self, fakes):
         """Options that cannot be parsed leave the files alone."""
         assert json.loads(run("verify", "--nope", "--format", "json").stdout)["error"]["kind"] == "usage"

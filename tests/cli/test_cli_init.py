@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import sys
+import tomllib
 import types
 
 import pytest
@@ -74,6 +77,30 @@ class TestInit:
         assert not (tmp_path / "freezecheck.toml").exists()
         for words in (("--output", "-"), ("--output", "other.toml"), ("--force",)):
             assert run("init", "train.py", *words).exit_code == 0
+
+    def test_without_arguments_none_are_told(self, drafts, tmp_path):
+        """The command to run next is as short as it can be."""
+        assert run("init", "train.py").stderr.endswith("run `freezecheck verify`\n")
+        assert "--arg" not in (tmp_path / "freezecheck.toml").read_text()
+
+    def test_the_command_to_run_next_has_the_arguments_that_built_the_model(self, drafts, tmp_path):
+        """Pasted into a shell it builds the same model; the file says it as well."""
+        given = ["width=16", "mode=a b", "name='5'", "sizes=(1, 2)", "bias=None", "text=it's"]
+        result = run("init", "train.py", "--output", "a b.toml", *(word for arg in given for word in ("--arg", arg)))
+        command = re.search("run `freezecheck (verify .*)`\n", result.stderr)[1]
+        words = shlex.split(command)
+        assert words[:3] == ["verify", "--spec", "a b.toml"]
+        (tmp_path / "a b.toml").write_text('target = "train.py"')
+        run(*words)
+        assert drafts.loaded[1]["arguments"] == drafts.loaded[0]["arguments"]
+        assert len(drafts.loaded[0]["arguments"]) == len(given)
+
+    def test_the_file_tells_the_arguments(self, drafts, tmp_path):
+        """Beside the target, for whoever runs the next check from it; a line break in one does not end the comment."""
+        run("init", "train.py", "--arg", "width=16", "--arg", "text='a\\nb'")
+        text = (tmp_path / "freezecheck.toml").read_text()
+        assert "#   --arg width=16 --arg " in text
+        assert tomllib.loads(text)["target"] == "train.py"
 
     @pytest.mark.parametrize("text", ["[tool.ruff]\n", "[tool", ""])
     def test_a_pyproject_without_the_table_hides_nothing(self, drafts, tmp_path, text):

@@ -15,7 +15,7 @@ from freezecheck.records import (
     Selector,
     Unmatched,
 )
-from tests.rules.tables import frozen, hit, hits, layer, line, table
+from tests.rules.tables import frozen, hit, hits, layer, line, table, trained
 
 AT = line(3, 'frozen = ["backbon"]', "freeze.toml")
 TYPO = Unmatched(Selector("backbon", "frozen", AT), ("backbone", "backbone.bn1"))
@@ -69,6 +69,55 @@ class TestUnmatchedSelector:
         found = hit("FZ001", table(plan=plan))
         assert found.covers == ("head.weight",)
         assert found.message.endswith("The nearest name is `head`. As it stands, `head` is expected frozen.")
+
+    BLOCKS = (
+        layer("", "Net", "mixed"),
+        layer("backbone", "Sequential"),
+        layer("backbone.down", "Sequential"),
+        layer("backbone.empty", "Sequential"),
+        layer("empty", "Sequential", "none"),
+        layer("head", "Linear", "trainable"),
+    )
+
+    def of_class(self, selector, *layers):
+        """A spec that names a class of which no layer owns a tensor itself."""
+        facts = (trained("backbone.0.weight"), trained("backbone.down.0.weight"), trained("head.weight"))
+        known = {fact.name: fact.expected for fact in facts}
+        plan = Plan(known, unmatched=(Unmatched(Selector(*selector), hint="They own none."),))
+        return table(*facts, plan=plan, layers=layers or self.BLOCKS)
+
+    def test_a_class_without_any_tensor_below_has_no_path_to_offer(self):
+        """Nor has a class that the model lacks, a name that is no class's, or a list that takes no tensors."""
+        for selector in (("type:Net2", "frozen"), ("Sequential", "frozen"), ("type:Sequential", "eval")):
+            found = hit("FZ001", self.of_class(selector))
+            assert found.fix.startswith(f"take `{selector[0]}` out of `{selector[1]}`"), selector
+            assert found.covers == ()
+        bare = self.of_class(("type:Sequential", "frozen"), layer("empty", "Sequential", "none"))
+        assert hit("FZ001", bare).fix.startswith("take `type:Sequential` out")
+
+    def test_a_class_whose_layers_hold_layers_is_named_by_path(self):
+        """The outermost layers of that class that hold tensors; what they hold is judged once that is written."""
+        found = hit("FZ001", self.of_class(("type:Seq*", "frozen")))
+        assert found.fix == 'name the layer by its path in place of `type:Seq*`: frozen = ["backbone"]'
+        assert found.covers == ("backbone.0.weight", "backbone.down.0.weight")
+        taken = hit("FZ001", self.of_class(("!type:Sequential", "frozen")))
+        assert taken.fix == 'name the layer by its path in place of `!type:Sequential`: frozen = ["!backbone"]'
+        assert taken.covers == ()
+
+    def test_the_root_stands_for_all_of_its_class_only_where_it_is_alone(self):
+        """A Sequential of Sequentials: its parts are meant, and the whole model is written as `*`."""
+        inner, root = layer("backbone", "Sequential"), layer("", "Sequential")
+        assert hit("FZ001", self.of_class(("type:Sequential", "frozen"), root, inner)).fix.endswith('["backbone"]')
+        assert hit("FZ001", self.of_class(("type:Sequential", "frozen"), root)).fix.endswith('frozen = ["*"]')
+
+    def test_many_layers_of_a_class_are_counted(self):
+        """No line of fifty names."""
+        facts = [trained(f"b{n}.0.weight") for n in range(9)]
+        plan = Plan({f.name: f.expected for f in facts}, unmatched=(Unmatched(Selector("type:Block", "frozen")),))
+        case = table(*facts, plan=plan, layers=tuple(layer(f"b{n}", "Block") for n in range(9)))
+        assert hit("FZ001", case).fix == (
+            "name the 9 layers by their paths in place of `type:Block`: `b0`, `b1`, `b2` and 6 more under `frozen`"
+        )
 
     def test_a_layer_that_torch_does_not_know_is_told_as_such(self):
         """It is in a list: registering it mends the spec. To say that it may do as it does needs no registering."""
@@ -133,6 +182,14 @@ class TestUnexpectedParameterCount:
         assert hits("FZ003", self.counted(frozen_parameters=2_782_784)) == []
         assert hits("FZ003", self.counted()) == []
         assert hits("FZ003", table(layers=(self.ROOT,))) == []
+
+    def test_counts_of_a_model_whose_sizes_are_not_known_are_silent(self):
+        """A lazy layer's parameters count as nothing until the first forward: the count is no count yet."""
+        plan, root = Plan({}, counts=Counts(frozen_parameters=9, location=AT)), (layer("", "Net", frozen=6),)
+        sized = frozen("a", shape=(6,), numel=6)
+        assert hits("FZ003", table(sized, frozen("b", shape=(), numel=0), plan=plan, layers=root)) == []
+        for known in (frozen("b", shape=(0, 3), numel=0), frozen("b")):
+            assert len(hits("FZ003", table(sized, known, plan=plan, layers=root))) == 1
 
     def test_both_counts_are_told_in_one_finding(self):
         """The reader sees what is, what was said, and by how much they differ."""

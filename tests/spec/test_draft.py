@@ -276,7 +276,52 @@ class TestTheFile:
 
     def test_a_model_without_tensors_has_a_spec_too(self):
         """Nothing to expect is said in words, and is valid."""
-        assert Spec.parse(draft(Build().done(), "m:n")).trainable == ()
+        text = draft(Build().done(), "m:n")
+        assert Spec.parse(text).trainable == ()
+        assert "# The model has no parameters and no buffers: there is nothing to expect." in text
+
+    def test_a_model_of_buffers_alone_is_not_said_to_have_none(self):
+        """Nothing of it can train; that its buffers stay is a line to take in."""
+        build = Build()
+        build.layer("bn", "BatchNorm1d", "_BatchNorm", "_NormBase")
+        build.buffer("bn.running_mean", moves=True)
+        text = draft(build.done(), "m:n")
+        assert "no buffers" not in text
+        assert "# The model has no parameters, only buffers: nothing in it can train." in text
+        taken_in = text.replace('# frozen = ["*"]', 'frozen = ["*"]')
+        assert match(Spec.parse(taken_in), build.done()).expected["bn.running_mean"] is Expected.FROZEN
+
+    def test_a_model_of_whole_numbers_is_not_said_to_have_no_parameters(self):
+        """Quantised weights are parameters that can have no gradient."""
+        build = Build()
+        build.layer("q")
+        build.parameter("q.weight", False, differentiable=False)
+        text = draft(build.done(), "m:n")
+        assert "# None of the model's parameters can have a gradient: nothing in it can train." in text
+
+    def test_counts_of_lazy_layers_are_not_locked(self):
+        """A parameter without a size is not one of no elements, and a lock on 0 would fail at the first forward."""
+        build = Build()
+        build.linear("a", True)
+        assert "[expect]\n" in draft(build.done(), "m:n")
+        build.tensors[0] = replace(build.tensors[0], shape=(0, 3), numel=0)
+        assert "[expect]\n" in draft(build.done(), "m:n"), "an empty parameter has a size"
+        build.tensors[0] = replace(build.tensors[0], shape=())
+        text = draft(build.done(), "m:n")
+        assert Spec.parse(text).expect is None
+        assert "# No counts are locked under [expect]: the size of one parameter (a.weight)" in text
+        build.tensors[1] = replace(build.tensors[1], shape=(), numel=0)
+        assert "the sizes of 2 parameters (a.weight …)" in draft(build.done(), "m:n")
+
+    def test_arguments_that_built_the_model_are_told_beside_the_target(self):
+        """A spec does not hold them; without any nothing is said."""
+        build = Build()
+        build.linear("a", True)
+        assert "--arg" not in draft(build.done(), "m:n")
+        lines = draft(build.done(), "m:n", ["--arg width=16", "--arg 'mode=a b'"]).splitlines()
+        place = lines.index('target = "m:n"')
+        assert lines[place + 1].startswith("# It was built with arguments, which a spec does not hold")
+        assert lines[place + 2] == "#   --arg width=16 --arg 'mode=a b'"
 
     def test_no_line_is_too_long_to_read(self):
         """Long lists stand one selector a line."""
