@@ -147,14 +147,18 @@ def _plan(spec: Spec | None, description: Description, phase: str | None) -> Pla
 
 
 def _together(plans: Sequence[Plan]) -> Plan:
-    """What all phases together allow: a tensor, or a row, that one of them trains may change."""
-    expected = {name: _strongest(plan.expected[name] for plan in plans) for name in plans[0].expected}
+    """What all phases together allow: a tensor, or a row, that one of them trains may change.
+
+    Of what one of them may train, as far as a checkpoint tells, nothing is expected where none trains it for certain.
+    """
+    expected = {name: _strongest(name, plans) for name in plans[0].expected}
     rows: dict[str, tuple[Rows, ...]] = {}
     for plan in plans:
         for name, parts in plan.rows.items():
-            whole = any(other.expected[name] is Expected.TRAINABLE for other in plans if name not in other.rows)
-            if not whole:
-                rows.setdefault(name, parts)
+            others = [other for other in plans if name not in other.rows]
+            if any(other.expected[name] is Expected.TRAINABLE for other in others):
+                continue
+            rows.setdefault(name, _unfrozen(parts) if any(name in other.in_doubt for other in others) else parts)
     unmatched = {one.selector: one for plan in plans for one in plan.unmatched}
     return replace(
         plans[-1],
@@ -162,11 +166,19 @@ def _together(plans: Sequence[Plan]) -> Plan:
         rows=rows,
         unmatched=tuple(unmatched.values()),
         buffers_may_move=frozenset().union(*(plan.buffers_may_move for plan in plans)),
+        doubts=tuple(dict.fromkeys(one for plan in plans for one in plan.doubts)),
+        in_doubt=frozenset().union(*(plan.in_doubt for plan in plans)),
     )
 
 
-def _strongest(said: Iterable[Expected]) -> Expected:
-    found = set(said)
+def _unfrozen(parts: Iterable[Rows]) -> tuple[Rows, ...]:
+    return tuple(replace(one, expected=Expected.UNCHECKED) if one.expected is Expected.FROZEN else one for one in parts)
+
+
+def _strongest(name: str, plans: Sequence[Plan]) -> Expected:
+    found = {plan.expected[name] for plan in plans}
+    if Expected.TRAINABLE not in found and any(name in plan.in_doubt for plan in plans):
+        return Expected.UNCHECKED
     return next(e for e in (Expected.TRAINABLE, Expected.FROZEN, Expected.UNCHECKED) if e in found)
 
 
@@ -180,8 +192,7 @@ def _case(named: _Named, compared: Compared, sides: tuple[Checkpoint, Checkpoint
             for t in named.description.tensors
         ),
     )
-    classes = tuple(one for one in named.plan.unmatched if one.selector.text.lstrip("!").startswith("type:"))
-    plan = replace(named.plan, unmatched=tuple(one for one in named.plan.unmatched if one not in classes))
+    plan = named.plan
     seen = Observation(
         moved={name: (not change.same, change.largest) for name, change in changes.items() if change.same is not None},
         frozen_rows=dict(_rows(plan, changes, Expected.FROZEN)),
@@ -197,7 +208,7 @@ def _case(named: _Named, compared: Compared, sides: tuple[Checkpoint, Checkpoint
         facts=tuple(replace(fact, change=changes[fact.name]) for fact in case.facts),
         layers=tuple(_without_cause(layer) for layer in case.layers),
         missing=missing,
-        skipped=tuple(_not_compared(changes, [one.selector.text for one in classes])),
+        skipped=tuple(_not_compared(changes, plan)),
         comparison=Comparison(
             sides[0].said, sides[1].said, tuple(_notes(named, described, compared, sides, changes)), compared.nbytes
         ),
@@ -229,12 +240,12 @@ def _rows(plan: Plan, changes: Mapping[str, Change], said: Expected) -> Iterator
         )
 
 
-def _not_compared(changes: Mapping[str, Change], classes: Sequence[str]) -> Iterator[Skipped]:
+def _not_compared(changes: Mapping[str, Change], plan: Plan) -> Iterator[Skipped]:
     for name, change in changes.items():
         if change.same is None and not change.missing:
             yield Skipped(name, change.why)
-    for text in classes:
-        yield Skipped(f"the selector `{text}`", "a checkpoint does not say of which class a layer is")
+    for text, why in dict.fromkeys((doubt.selector.text, doubt.why) for doubt in plan.doubts):
+        yield Skipped(f"the selector `{text}`", why)
 
 
 def _notes(
@@ -265,8 +276,10 @@ def _of_optimizers(side: Checkpoint, is_after: bool, plan: Plan, described: Desc
     every = [(t.name, t.shape) for t in parameters]
     trainable = [(t.name, t.shape) for t in parameters if plan.expected.get(t.name) is Expected.TRAINABLE]
     moved = [(t.name, t.shape) for t in parameters if t.requires_grad]
+    in_doubt = any(t.name in plan.in_doubt for t in parameters)  # then nobody can count what the spec trains
+    wanted = trainable if plan.from_spec and not in_doubt else None
     for saved in side.optimizers:
-        for told in misfits(
-            saved, every, trainable if plan.from_spec else None, moved if is_after else None, ordered=side.ordered
-        ):
+        if in_doubt and not saved.names:
+            continue
+        for told in misfits(saved, every, wanted, moved if is_after else None, ordered=side.ordered):
             yield f"{os.path.basename(side.said)}: {told}"

@@ -85,8 +85,89 @@ def test_an_index_into_numbered_layers_counts_the_gaps(files):
     before = {f"body.{name}": tensor for name, tensor in before.items()}
     after = {name: tensor + name.startswith("body.2") for name, tensor in before.items()}
     assert codes(diff(*files(before, after), Spec.of(trainable=["body[2]"]))) == []
+    assert codes(diff(*files(before, after), Spec.of(trainable=["body[2:4]"]))) == []
+
+
+def sequential(*layers, moved=()):
+    """The state dict of a Sequential under `net`; those of the moved layers changed."""
+    tensors = {f"net.{name}": tensor for name, tensor in nn.Sequential(*layers).state_dict().items()}
+    return {n: t + 1 if n.split(".")[1] in moved else t * 0 for n, t in tensors.items()}
+
+
+def test_the_last_blocks_are_what_they_are(files):
+    """Of blocks, which have layers of their own, none is without tensors: an index from the end is certain."""
+    blocks = [nn.Sequential(nn.Linear(2, 2), nn.ReLU()) for _ in range(3)]
+    report = diff(*files(sequential(*blocks), sequential(*blocks, moved="12")), Spec.of(trainable=["net[-2:]"]))
+    assert (codes(report), report.skipped) == ([], ())
+    assert codes(
+        diff(*files(sequential(*blocks), sequential(*blocks, moved="2")), Spec.of(trainable=["net[-2:]"]))
+    ) == ["FZ702"]
     with pytest.raises(SpecError, match="out of range"):
-        diff(*files(before, after), Spec.of(trainable=["body[3]"]))
+        diff(*files(sequential(*blocks), sequential(*blocks, moved="12")), Spec.of(trainable=["net[3]"]))
+
+
+@pytest.mark.parametrize("text", ["net[-2]", "net[-3:]", "net[-2:]"])
+def test_a_sequential_may_go_on_behind_what_is_known_of_it(text, files):
+    """Whether it ends in layers without tensors is not stored: what an index from the end means is not checked."""
+    layers = nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2), nn.ReLU()
+    spec = Spec.of(trainable=[text, "head"])
+    head = {"head.weight": torch.zeros(2)}
+    report = diff(
+        *files({**sequential(*layers), **head}, {**sequential(*layers, moved="2"), "head.weight": torch.ones(2)}), spec
+    )
+    assert codes(report) == []
+    assert [(one.what, one.why) for one in report.skipped] == [
+        (f"the selector `{text}`", "a checkpoint does not say how many layers `net` has")
+    ]
+    assert {f.name: f.expected for f in report.case.facts}["net.2.weight"] is Expected.UNCHECKED
+
+
+def test_what_an_index_from_the_end_cannot_reach_is_judged(files):
+    """`net[-1]` is net.2 or a layer behind it, and never net.0."""
+    layers = nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2), nn.ReLU()
+    report = diff(*files(sequential(*layers), sequential(*layers, moved="02")), Spec.of(trainable=["net[-1]"]))
+    assert [finding.tensors for finding in report.findings] == [("net.0.weight", "net.0.bias")]
+
+
+@pytest.mark.parametrize("keys", [{"trainable": ["type:Linear"]}, {"frozen": ["type:Embedding"]}])
+def test_what_hangs_on_an_unknown_class_is_not_judged(keys, files):
+    """Which layers are Linear or Embedding is not stored: neither what moved nor what stood still is a mistake."""
+    report = diff(*files(net(), net(fc_weight=1.0)), Spec.of(**keys))
+    assert codes(report) == []
+    assert {fact.expected for fact in report.case.facts} == {Expected.UNCHECKED}
+    assert [one.why for one in report.skipped] == ["a checkpoint does not say of which class a layer is"]
+
+
+def test_phases_in_doubt_are_taken_together(files):
+    """What one phase may train is unchecked, unless another trains it for certain."""
+    spec = Spec.parse(
+        '[[phase]]\nname = "a"\ntrainable = ["net[-1]"]\n[[phase]]\nname = "b"\ntrainable = ["net[2]", "head"]\n'
+    )
+    layers = nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2)
+    head = {"head.weight": torch.zeros(2)}
+    moved = {**sequential(*layers, moved="4"), "head.weight": torch.ones(2)}
+    report = diff(*files({**sequential(*layers), **head}, moved), spec)
+    said = {fact.name: fact.expected.value for fact in report.case.facts if fact.name.endswith("weight")}
+    assert said == {
+        "net.0.weight": "frozen",
+        "net.2.weight": "trainable",
+        "net.4.weight": "unchecked",
+        "head.weight": "trainable",
+    }
+    assert codes(report) == ["FZ702"]
+    assert [one.what for one in report.skipped] == ["the selector `net[-1]`"]
+
+
+def test_rows_that_one_phase_may_train_are_not_judged(files):
+    """Rows that another phase keeps frozen may have moved while the whole layer trained, if it did."""
+    spec = Spec.parse(
+        '[[phase]]\nname = "a"\ntrainable = ["net[-1]"]\n[[phase]]\nname = "b"\ntrainable = ["net[0].weight[2:]"]\n'
+    )
+    before = {"net.0.weight": torch.zeros(4, 2), "head.weight": torch.zeros(2)}
+    after = {"net.0.weight": torch.ones(4, 2), "head.weight": torch.zeros(2)}
+    report = diff(*files(before, after), spec)
+    assert codes(report) == []
+    assert codes(diff(*files(before, after), spec, phase="b")) == ["FZ701"]
 
 
 def test_a_selector_by_class_is_said_to_be_of_no_use(files):
@@ -138,6 +219,57 @@ def test_keys_choose_among_state_dicts(files):
     assert notes == ("before.pt: `model` was taken; `ema` hold tensors too (`--key ema`)",)
 
 
+def below(prefix, tensors):
+    """These tensors with a prefix before their names."""
+    return {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
+
+
+TWICE = {**below("student.", net(fc_weight=0.1)), **below("teacher.", net(body_0_weight=0.1, fc_weight=0.1))}
+
+
+def test_a_file_that_holds_the_model_twice_is_not_guessed_at(files):
+    """Which of the two prefixes is meant is asked for, and both are named; `--key` answers."""
+    with pytest.raises(UsageError) as caught:
+        diff(*files(net(), TWICE), HEAD)
+    assert caught.value.message == (
+        "the names in before.pt fit those in after.pt equally well behind `student.` and behind `teacher.`"
+    )
+    assert caught.value.hint == (
+        "Say which is meant, such as `--key student.`, final dot included; a file without such names is taken whole."
+    )
+    report = diff(*files(net(), TWICE), HEAD, keys=("student.", "student."))
+    assert codes(report) == []
+    assert [fact.name for fact in report.case.facts] == list(net())
+    assert report.case.comparison.notes == (
+        "no name in before.pt begins with `student.`: `--key student.` says nothing of it",
+    )
+    assert codes(diff(*files(net(), TWICE), HEAD, keys=(None, "teacher."))) == ["FZ701"]
+    assert codes(diff(*files(TWICE, net()), HEAD, keys=("teacher.", None))) == ["FZ701"]
+
+
+def test_the_answer_offered_heeds_the_key_that_was_given(files):
+    """Inside `ema` it is a name's beginning that is asked for, and it stays inside `ema`."""
+    pair = files({"model": net(), "ema": net()}, {"model": net(), "ema": TWICE})
+    with pytest.raises(UsageError) as caught:
+        diff(*pair, HEAD, keys=("ema", "ema"))
+    assert "`--key ema.student.`" in caught.value.hint
+    report = diff(*pair, HEAD, keys=("ema.student.", "ema.student."))
+    assert codes(report) == []
+    assert [fact.name for fact in report.case.facts] == list(net())
+
+
+def test_the_answer_offered_does_not_repeat_a_prefix_that_nothing_has(files):
+    """A misspelled one is not built upon."""
+    with pytest.raises(UsageError) as caught:
+        diff(*files(net(), TWICE), HEAD, keys=("pupil.", "pupil."))
+    assert "`--key student.`" in caught.value.hint
+
+
+def test_two_files_that_hold_the_model_twice_are_compared_as_they_are(files):
+    """Names that meet as they are need no prefix."""
+    assert diff(*files(TWICE, TWICE)).case.comparison.notes == ()
+
+
 def test_lowered_dtypes_are_noted(files):
     """A half precision copy is compared in half precision, and the report says so."""
     after = {name: tensor.half() for name, tensor in net(fc_weight=1.0).items()}
@@ -159,6 +291,21 @@ def test_an_optimizer_that_moved_another_layer_is_noted(files):
     assert note.startswith("after.pt: the optimizer state `optimizer` moved a.weight and will be loaded onto b.weight")
 
 
+def test_an_optimizer_is_not_held_against_what_is_in_doubt(files):
+    """Which parameters the spec trains is not settled, so nothing is said of how many the optimizer should hold."""
+    model = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    optimizer = torch.optim.AdamW(model[0].parameters(), lr=0.1)
+    model(torch.randn(3, 2)).square().sum().backward()
+    optimizer.step()
+    pair = files(before, {"model": model.state_dict(), "optimizer": optimizer.state_dict()})
+    assert diff(*pair, Spec.of(trainable=["type:Linear"])).case.comparison.notes == ()
+    assert diff(*pair, Spec.of(trainable=["0"])).case.comparison.notes == ()
+    assert "the spec trains" in diff(*pair, Spec.of(trainable=["0.weight"])).case.comparison.notes[0]
+    earlier = {"model": before, "optimizer": optimizer.state_dict()}
+    assert diff(*files(earlier, model.state_dict()), Spec.of(trainable=["type:Linear"])).case.comparison.notes == ()
+
+
 def test_what_could_not_be_compared_is_said(files):
     """A meta tensor is in the list of what was not checked."""
     report = diff(*files({**net(), "m": torch.empty(2, device="meta")}, {**net(fc_weight=1), "m": torch.ones(2)}), HEAD)
@@ -176,3 +323,19 @@ def test_names_shapes_and_dtypes_tell_buffers_from_parameters():
     described = describe(stock)
     assert [t.kind for t in described.tensors] == ["buffer", "buffer", "parameter", "parameter"]
     assert [layer.name for layer in described.layers] == ["", "bn", "q", "fc", "tied"]
+
+
+@pytest.mark.parametrize(
+    ("names", "more"),
+    [
+        (["layer4.0.conv.weight", "layer4.1.conv.weight", "layer4.1.bn.weight"], False),
+        (["layer4.0.0.weight", "layer4.1.0.weight"], False),
+        (["layer4.0.conv.weight", "layer4.2.conv.weight"], True),
+        (["layer4.0.conv.weight", "layer4.1.weight"], True),
+        (["layer4.0.weight", "layer4.1.weight"], True),
+    ],
+)
+def test_a_container_is_exact_where_each_of_its_items_is_known_to_be_a_block(names, more):
+    """A gap, or an item that is a single layer, tells of a Sequential that may end in layers without tensors."""
+    described = describe([((name,), Stored((2,), "float32")) for name in names])
+    assert described.layer_by_name["layer4"].more is more

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 from ._entry import Entry
 from ._file import File
-from ._names import unwrapped
+from ._names import behind, unwrapped
 from ._optimizer import Saved
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ class Checkpoint:
     """The optimizers' states saved beside the model."""
     ordered: bool = False
     """Whether its tensors are in the model's own order, as a state dict that torch saved has them."""
+    within: str = ""
+    """What `--key` says before the beginning of a name in here: nothing, or a key or prefix with its dot."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -77,18 +79,27 @@ def checkpoint(
     optimizers: Sequence[Saved] = (),
     *,
     ordered: bool = False,
+    prefix: str = "",
+    within: str = "",
 ) -> Checkpoint:
     """Return a checkpoint of these entries with what wrappers added to their names taken off.
 
-    Raises UsageError when there are none.
+    With a `prefix` only of those whose names begin with it, which is taken off too, where there are any. `within` is
+    the key that was given, with a dot. Raises UsageError when there are no entries.
     """
     if not entries:
         raise UsageError(f"{said} holds no tensors", hint="Name the checkpoint that holds the model's weights.")
     plain = unwrapped(entries)
+    if prefix and not (below := behind(plain, prefix)):
+        notes = [*notes, f"no name in {said} begins with `{prefix}`: `--key {within}` says nothing of it"]
+        within = within.removesuffix(prefix)
+    elif prefix:
+        plain = below
+        entries = {name: entry for name, entry in entries.items() if name in plain}
     renamed: dict[int, Entry] = {}
     for entry in entries.values():
         if id(entry) not in renamed:
-            names = tuple(plain.get(name, name) for name in entry.names)
-            renamed[id(entry)] = Entry(names, entry.stored, entry.nbytes, entry.read, entry.load, entry.why)
+            names = tuple(plain.get(name, name) for name in entry.names if name in plain or not prefix)
+            renamed[id(entry)] = replace(entry, names=names)
     found = {plain[name]: renamed[id(entry)] for name, entry in entries.items()}
-    return Checkpoint(said, found, tuple(files), tuple(notes), tuple(optimizers), ordered)
+    return Checkpoint(said, found, tuple(files), tuple(notes), tuple(optimizers), ordered, within)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import UsageError
+from ._names import behind, unwrapped
 
 PRIMARY = ("state_dict", "model_state_dict", "model_state", "model", "module", "network", "net", "weights", "params")
 """Keys under which a training keeps the model that it trains."""
@@ -23,10 +24,15 @@ class Chosen:
     """Path of keys to it, joined by dots; empty for the top."""
     others: tuple[str, ...] = ()
     """Keys that hold tensors too and were passed over."""
+    prefix: str = ""
+    """The beginning of the names that are meant, with its dot; empty for all."""
 
 
 def choose(tree: Any, key: str | None, is_tensor: Callable[[Any], bool], said: str) -> Chosen:
     """Return the state dict that the tree holds; `key` names one of several. `said` is the file, for the messages.
+
+    A key that ends in a dot is the beginning of names: in the state dict that is meant without a key, or else in the
+    one that the key's first parts lead to. Where no name begins so, the choice stays what it is.
 
     Raises UsageError when there is none, when there are several and nothing tells which is meant, and when there is
     nothing under `key`.
@@ -34,6 +40,8 @@ def choose(tree: Any, key: str | None, is_tensor: Callable[[Any], bool], said: s
     if not isinstance(tree, Mapping):
         what = "one tensor" if is_tensor(tree) else f"a {type(tree).__name__}"
         raise UsageError(f"{said} holds {what}, and no state dict", hint="Save `model.state_dict()`.")
+    if key is not None and is_prefix(key):
+        return _beginning(tree, key, is_tensor, said)
     if key is not None:
         return _named(tree, key, is_tensor, said)
     node, path, others = tree, "", []
@@ -69,17 +77,45 @@ def is_optimizer(node: Any) -> bool:
     return isinstance(node, Mapping) and "param_groups" in node and "state" in node
 
 
-def _named(tree: Mapping[Any, Any], key: str, is_tensor: Callable[[Any], bool], said: str) -> Chosen:
+def is_prefix(key: str | None) -> bool:
+    """Whether a key is the beginning of names rather than the path to a state dict."""
+    return key is not None and key.endswith(".") and key != HERE
+
+
+def _beginning(tree: Mapping[Any, Any], key: str, is_tensor: Callable[[Any], bool], said: str) -> Chosen:
+    """The state dict in which a beginning of names is looked for: the usual one, or the one that its keys lead to."""
+    usual: Chosen | UsageError
+    try:
+        usual = choose(tree, None, is_tensor, said)
+        if behind(unwrapped(usual.tensors), key):
+            return replace(usual, prefix=key)
+    except UsageError as error:
+        usual = error
+    node, rest = _led_to(tree, key.removesuffix("."))
+    if node is not tree and isinstance(node, Mapping) and not is_optimizer(node):
+        return replace(_found(node, key, is_tensor, said), prefix=f"{rest}." if rest else "")
+    if isinstance(usual, UsageError):
+        raise usual
+    return replace(usual, prefix=key)
+
+
+def _led_to(tree: Mapping[Any, Any], key: str) -> tuple[Any, str]:
+    """What stands where the keys lead, and what is left of the path where none leads on."""
     node: Any = tree
-    rest = "" if key == HERE else key
+    rest = key
     while rest:
         fitting = [str(k) for k in (node if isinstance(node, Mapping) else ()) if f"{rest}.".startswith(f"{k}.")]
         if not fitting:
-            raise _nothing_under(tree, key, is_tensor, said)
+            break
         name = max(fitting, key=len)
         node = next(v for k, v in node.items() if str(k) == name)
         rest = rest[len(name) + 1 :]
-    if not isinstance(node, Mapping) or is_optimizer(node):
+    return node, rest
+
+
+def _named(tree: Mapping[Any, Any], key: str, is_tensor: Callable[[Any], bool], said: str) -> Chosen:
+    node, rest = _led_to(tree, "" if key == HERE else key)
+    if rest or not isinstance(node, Mapping) or is_optimizer(node):
         raise _nothing_under(tree, key, is_tensor, said)
     return _found(node, key, is_tensor, said)
 

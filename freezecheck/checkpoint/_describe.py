@@ -25,9 +25,10 @@ _NUMBERS = ("float", "bfloat", "complex")
 def describe(stock: Stock) -> Description:
     """Return the layers that the names tell of, and the tensors.
 
-    Children that are all numbered make their layer one that takes an index. A layer's class is not stored and stays
-    empty, except that running statistics give a batch norm away. What a name or an integer dtype does not show to be a
-    buffer counts as a parameter. `requires_grad` is False throughout: a checkpoint has no flags.
+    Children that are all numbered make their layer one that takes an index; that no layers without tensors follow the
+    last of them is known of blocks only. A layer's class is not stored and stays empty, except that running statistics
+    give a batch norm away. What a name or an integer dtype does not show to be a buffer counts as a parameter.
+    `requires_grad` is False throughout: a checkpoint has no flags.
     """
     tensors = tuple(_tensor(names, stored) for names, stored in stock)
     own: dict[str, list[str]] = {"": []}
@@ -38,7 +39,7 @@ def describe(stock: Stock) -> Description:
             _add_layer(path, own, children)
             own[path].append(name)
     ordered = _in_order("", children)
-    layers = tuple(_layer(path, own[path], list(children[path])) for path in ordered)
+    layers = tuple(_layer(path, own[path], children) for path in ordered)
     return Description(tensors, layers)
 
 
@@ -85,11 +86,14 @@ def _in_order(path: str, children: Mapping[str, Mapping[str, None]]) -> list[str
     return found
 
 
-def _layer(path: str, own: Sequence[str], children: Sequence[str]) -> Layer:
+def _layer(path: str, own: Sequence[str], children: Mapping[str, Mapping[str, None]]) -> Layer:
     lasts = {name.rpartition(".")[2] for name in own}
     norm = {"running_mean", "running_var"} <= lasts
-    items = None
-    if children and not own and all(name.isdecimal() and str(int(name)) == name for name in children):
-        # Layers without tensors, such as a ReLU in a Sequential, leave gaps that the index has to count.
-        items = tuple(map(str, range(max(map(int, children)) + 1)))
-    return Layer(path, "BatchNorm" if norm else "", _NORM if norm else (), tensors=tuple(own), items=items)
+    names, items, more = list(children[path]), None, False
+    if names and not own and all(name.isdecimal() and str(int(name)) == name for name in names):
+        # Layers without tensors, such as a ReLU in a Sequential, leave gaps that the index has to count. They may stand
+        # behind the last one as well, which nothing shows; but not among blocks, which have layers of their own.
+        items = tuple(map(str, range(max(map(int, names)) + 1)))
+        more = len(items) > len(names) or not all(children[f"{path}.{name}" if path else name] for name in names)
+    kind, bases = ("BatchNorm", _NORM) if norm else ("", ("Module",))
+    return Layer(path, kind, bases, tensors=tuple(own), items=items, more=more)

@@ -12,7 +12,7 @@ import os
 import pickle
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -68,7 +68,7 @@ def read_distributed(path: str, key: str | None, said: str) -> tuple[Chosen, lis
         folder.close()
         raise
     named = {name: Entry((name,), e.stored, e.nbytes, e.read, e.load, e.why) for name, e in chosen.tensors.items()}
-    return Chosen(named, chosen.key, chosen.others), list(folder.files.values())
+    return replace(chosen, tensors=named), list(folder.files.values())
 
 
 class _Unpickler(pickle.Unpickler):

@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import UsageError
 from ..places import shown
 from ._checkpoint import Checkpoint, checkpoint
-from ._choose import Chosen, choose
+from ._choose import HERE, Chosen, choose, is_prefix
 from ._entry import Entry
 from ._file import File
 from ._folder import DISTRIBUTED, is_index, read_index, weights_in
@@ -24,8 +24,11 @@ def open(path: str | os.PathLike[str], key: str | None = None) -> Checkpoint:  #
     """Open a checkpoint: a file of torch.save, a safetensors file, shards with their index, or a folder of either.
 
     A folder may also be one of torch.distributed.checkpoint. `key` names the state dict that is meant where a file
-    holds several (`ema`, `model.generator`; `.` is the top). Nothing of a pickle is ever run, and no tensor is read
-    before it is asked for; only a file of the format before torch 1.6 is read as a whole.
+    holds several (`ema`, `model.generator`; `.` is the top); with a dot at its end it is the beginning of the names
+    that are meant (`student.`, `ema.student.`), which is taken off them.
+
+    Nothing of a pickle is ever run, and no tensor is read before it is asked for; only a file of the format before
+    torch 1.6 is read as a whole.
 
     Raises UsageError when it does not exist, is truncated, corrupt or malformed, wants to run code, holds no tensors,
     or holds several state dicts and `key` does not say which is meant.
@@ -39,7 +42,8 @@ def open(path: str | os.PathLike[str], key: str | None = None) -> Checkpoint:  #
             from ._distributed import read_distributed
 
             chosen, files = read_distributed(path, key, said)
-            return checkpoint(said, chosen.tensors, files, _said_of(chosen, said))
+            notes = _said_of(chosen, said)
+            return checkpoint(said, chosen.tensors, files, notes, prefix=chosen.prefix, within=_within(key))
         beside = _beside(path)
         path = weights_in(path)
         return _open_file(path, key, said, beside)
@@ -52,16 +56,19 @@ def _open_file(
     optimizers, notes = beside
     if is_index(path):
         found, shards = read_index(path, _read_shard)
-        return checkpoint(said, found, shards, (*notes, *_no_key(key, said)), optimizers)
+        notes = (*notes, *_no_key(key, said))
+        return checkpoint(said, found, shards, notes, optimizers, prefix=_prefix(key), within=_prefix(key))
     file = File(path)
     try:
         if is_safetensors(file.head(9)):
-            return checkpoint(said, read_safetensors(path, file), [file], (*notes, *_no_key(key, said)), optimizers)
+            found, notes = read_safetensors(path, file), (*notes, *_no_key(key, said))
+            return checkpoint(said, found, [file], notes, optimizers, prefix=_prefix(key), within=_prefix(key))
         tree, entries = _unpickled(path, file)
         chosen = choose(tree, key, _is_tensor, said)
         optimizers = (*saved_optimizers(tree, _shape), *optimizers)
         found, notes = entries(chosen.tensors), (*notes, *_said_of(chosen, said))
-        return checkpoint(said, found, [file], notes, optimizers, ordered=True)
+        prefix, within = chosen.prefix, _within(key)
+        return checkpoint(said, found, [file], notes, optimizers, ordered=True, prefix=prefix, within=within)
     except RecursionError:
         file.close()
         raise UsageError(f"{said} holds a dict that contains itself", hint="Save its tensors alone.") from None
@@ -109,11 +116,21 @@ def _beside(folder: str) -> tuple[tuple[Saved, ...], tuple[str, ...]]:
         file.close()
 
 
+def _within(key: str | None) -> str:
+    """What a key puts before the beginning of a name: `ema.` of `ema`."""
+    return "" if key is None or key == HERE else key if is_prefix(key) else f"{key}."
+
+
+def _prefix(key: str | None) -> str:
+    """The beginning of names that a key gives where there is one state dict only."""
+    return key if key is not None and is_prefix(key) else ""
+
+
 def _no_key(key: str | None, said: str) -> tuple[str, ...]:
     """What to say of a key for a file that has none: it may be meant for the other side alone."""
     return (
         ()
-        if key is None
+        if key is None or is_prefix(key)
         else (f"{said} is of safetensors, which hold one state dict: `--key {key}` says nothing of it",)
     )
 

@@ -8,6 +8,9 @@ from typing import Literal
 
 from .words import Location
 
+_COUNTERS = frozenset({"num_batches_tracked", "n_averaged"})
+"""What torch's batch norms and its `AveragedModel` call the buffers in which they count."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
@@ -40,6 +43,11 @@ class Tensor:
         """Path of the layer that owns it under its first name; empty for the root."""
         return self.name.rpartition(".")[0]
 
+    @property
+    def is_counter(self) -> bool:
+        """Whether it only counts steps: weights without it are whole, and torch loads them without a word."""
+        return self.kind == "buffer" and self.name.rpartition(".")[2] in _COUNTERS
+
 
 @dataclass(frozen=True, slots=True)
 class StrayFlag:
@@ -65,7 +73,7 @@ class Layer:
     name: str
     """Its path; empty for the root."""
     type: str
-    """Its class's name."""
+    """Its class's name; empty where that is not known, as in a checkpoint."""
     bases: tuple[str, ...] = ()
     """Names of its class and of all base classes up to and including `Module`."""
     training: bool = True
@@ -74,6 +82,8 @@ class Layer:
     """Full names of the tensors it owns itself (under this path, so perhaps an alias)."""
     items: tuple[str, ...] | None = None
     """Names of its children in order when it can be indexed (ModuleList, Sequential), else None."""
+    more: bool = False
+    """Whether it may have more items than these, behind them and without tensors: a checkpoint does not say."""
     dropout: float | None = None
     """Its drop probability, when it is a dropout layer."""
     statistics: tuple[str, ...] = ()

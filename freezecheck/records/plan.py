@@ -32,6 +32,15 @@ class Unmatched:
 
 
 @dataclass(frozen=True, slots=True)
+class Doubt:
+    """A selector of which a checkpoint does not tell what it selects in the model."""
+
+    selector: Selector
+    why: str
+    """What is not known."""
+
+
+@dataclass(frozen=True, slots=True)
 class Overlap:
     """Tensors that two lists name."""
 
@@ -94,3 +103,7 @@ class Plan:
     """By canonical name, the rows of each parameter whose rows are not all expected alike: all of them, in order."""
     said_at: Mapping[str, Location] = field(default_factory=dict)
     """By canonical tensor name, the line of the spec that says it; only where the spec has lines."""
+    doubts: tuple[Doubt, ...] = ()
+    """The selectors that could not be settled; of a real model there are none."""
+    in_doubt: frozenset[str] = frozenset()
+    """Canonical names of the tensors of which something else is expected one way than another: they are unchecked."""

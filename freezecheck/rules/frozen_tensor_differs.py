@@ -65,10 +65,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from ..records import Case, Change, Expected, Facts, Hit, Need, Rule, Severity
-from ._buffers import by_frozen_layer, keep_eval
+from ._buffers import by_frozen_layer, eval_calls
 from ._changes import as_evidence, by_kind, how_far, ranges, rows_of, sides
 from ._rows import selectors
-from ._words import FEW, code, listing, names, number, spec_line, tensors
+from ._words import in_spec, names, number, tensors
 
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 _WATCH = "`freezecheck verify` names what moves {it}; if {they} may change, list {it} as `trainable` or `unchecked`"
@@ -120,13 +120,9 @@ def _buffers(case: Case, facts: list[Facts]) -> Hit:
 def _held(case: Case, facts: list[Facts]) -> str:
     """The lines that hold running statistics."""
     parts = list(by_frozen_layer(case, facts))
-    if len(parts) == 1:
-        return keep_eval(parts[:1])
-    lines = "; ".join(f"{code(part)}.eval()" for part in parts)
-    what = lines if len(parts) <= FEW else f"put {listing(parts)} in eval mode"
     return (
-        f"{what} after every model.train() (or in an override of train()); or in the spec, if they may move, "
-        f"`{spec_line('buffers_may_move', parts)}`"
+        f"{eval_calls(parts)} after every model.train() (or in an override of train()); or in the spec, if they may "
+        f"move, {in_spec('buffers_may_move', parts)}"
     )
 
 

@@ -81,7 +81,7 @@ pretrained = "pretrained.pt"
 ## Known problems
 
 Weights that are changed on loading (a patch embedding resized, layers merged) differ on purpose: list them as
-`unchecked`, or name the converted checkpoint.
+`unchecked`, or name the converted checkpoint. A counter of steps (`num_batches_tracked`) may be missing.
 """
 
 from __future__ import annotations
@@ -90,13 +90,13 @@ from collections.abc import Iterable
 
 from ..records import Case, Change, Expected, Facts, Hit, Need, Rule, Severity
 from ._changes import as_evidence, how_far
-from ._words import FEW, code, exact_parts, expected_parts, group, names, tensors
+from ._words import FEW, code, exact_parts, expected_parts, group, in_spec, names, tensors
 
 
 def check(case: Case) -> Iterable[Hit]:
     """One finding for what the checkpoint lacks, and one for what differs in each way."""
     asked = [fact for fact in case.facts if fact.pretrained is not None and not fact.may_move]
-    absent = [fact for fact in asked if _change(fact).before is None]
+    absent = [fact for fact in asked if _change(fact).before is None and not fact.tensor.is_counter]
     if absent:
         yield _absent(case, absent)
     differing = [fact for fact in asked if _change(fact).same is False and not _change(fact).missing]
@@ -106,14 +106,21 @@ def check(case: Case) -> Iterable[Hit]:
 
 def _absent(case: Case, facts: list[Facts]) -> Hit:
     who = tensors(names(facts), "tensor")
-    return Hit(
-        names(facts),
-        f"{who} {who.are} expected frozen, but {who.are} not in {_file(case)}: frozen at {who.its} initial values, "
-        f"{who.pick('it', 'they')} will never be trained.",
-        f"if the layer is new, train it: `{_train(case, facts)}` and `trainable` in the spec; else look under which "
-        "name the checkpoint holds it",
-        {"absent": True},
-    )
+    they, hold = who.pick("it", "they"), who.pick("keeps", "keep")
+    if all(fact.is_buffer for fact in facts):
+        what = f"{they} {hold} the value{who.pick('', 's')} that the model was built with"
+        fix = (
+            f"look under which {who.pick('name', 'names')} the checkpoint holds {who.it}; if {they} {who.are} not "
+            f"meant to come from it, {in_spec('unchecked', names(facts))} in the spec"
+        )
+    else:
+        what = f"frozen at {who.its} initial values, {they} will never be trained"
+        fix = (
+            f"if the layer is new, train it: `{_train(case, facts)}` and `trainable` in the spec; else look under "
+            "which name the checkpoint holds it"
+        )
+    message = f"{who} {who.are} expected frozen, but {who.are} not in {_file(case)}: {what}."
+    return Hit(names(facts), message, fix, {"absent": True})
 
 
 def _differs(case: Case, facts: list[Facts]) -> Hit:

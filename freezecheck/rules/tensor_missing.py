@@ -47,7 +47,7 @@ trainable = ["1"]
 ## Known problems
 
 A layer that was added between the two (an adapter, a new head) is in the later checkpoint only, on purpose: list it as
-`unchecked`.
+`unchecked`. Counters of steps (`num_batches_tracked`, `n_averaged`) are no weights and may be missing.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ from collections.abc import Iterable
 
 from ..records import Case, Expected, Facts, Hit, Need, Rule, Severity
 from ._changes import sides
-from ._words import group, names, spec_line, tensors
+from ._words import MANY, cover, group, names, spec_line, tensors
 
 
 def check(case: Case) -> Iterable[Hit]:
@@ -65,6 +65,7 @@ def check(case: Case) -> Iterable[Hit]:
         fact
         for fact in case.facts
         if fact.change is not None and fact.change.missing and fact.expected is not Expected.UNCHECKED
+        if not fact.tensor.is_counter
     ]
     for (only_after, expected), facts in group(alone, key=_which).items():
         yield _hit(case, facts, only_after, expected)
@@ -78,16 +79,14 @@ def _hit(case: Case, facts: list[Facts], only_after: bool, expected: Expected) -
     who = tensors(names(facts), "tensor")
     before, after = sides(case)
     here, there = (after, before) if only_after else (before, after)
-    unchecked = spec_line("unchecked", [facts[0].tensor.owner or facts[0].name])
+    unchecked = _unchecked(case, names(facts))
     if only_after:
-        fix = (
-            f"if the layer was added in between, `{unchecked}`; else look which of the two was saved from another model"
-        )
+        fix = f"if the layer was added in between, {unchecked}; else look which of the two was saved from another model"
     else:
         fix = (
-            f"save the whole state_dict; if the part was taken out on purpose, `{unchecked}`"
+            f"save the whole state_dict; if the part was taken out on purpose, {unchecked}"
             if expected is Expected.FROZEN
-            else f"look why it was not saved; if it was taken out on purpose, `{unchecked}`"
+            else f"look why it was not saved; if it was taken out on purpose, {unchecked}"
         )
     return Hit(
         names(facts),
@@ -95,6 +94,17 @@ def _hit(case: Case, facts: list[Facts], only_after: bool, expected: Expected) -
         fix,
         {"only_in": here},
     )
+
+
+def _unchecked(case: Case, missing: tuple[str, ...]) -> str:
+    """What to write in the spec so that these tensors are unchecked and no other is, counters aside."""
+    passed = {*missing, *(name for fact in case.facts if fact.tensor.is_counter for name in fact.tensor.names)}
+    every = (
+        *case.plan.expected,
+        *(name for fact in case.facts if fact.name not in passed for name in fact.tensor.names),
+    )
+    parts = cover(missing, (name for name in every if name not in passed))
+    return f"`{spec_line('unchecked', parts)}`" if len(parts) <= MANY else "list them as `unchecked`"
 
 
 RULE = Rule(

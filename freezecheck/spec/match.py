@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import combinations
+from itertools import combinations, product
 from typing import TYPE_CHECKING
 
-from ..records import Contradiction, Description, Expected, Location, Overlap, Plan, Selector, Tensor
+from ..records import Contradiction, Description, Expected, Location, Overlap, Plan, Selector, Tensor, Unmatched
+from ..records.plan import Doubt
 from .flags import plan_from_flags
 from .mistakes import Mistake, spec_error
 from .nearest import explain
@@ -29,6 +30,16 @@ class _List:
     selected: Mapping[Selector, frozenset[str]]
     names: frozenset[str]
     """Names of tensors, or for `eval` paths of modules."""
+    least: frozenset[str]
+    """What is left whichever way the selectors in doubt turn out."""
+    most: frozenset[str]
+    """What may be left."""
+
+    def ways(self) -> tuple[_List, ...]:
+        """The list as it turns out one way and the other; where nothing is in doubt, the list alone."""
+        if self.least == self.most:
+            return (self,)
+        return replace(self, names=self.least), replace(self, names=self.most)
 
     def chosen(self) -> Iterable[tuple[Selector, frozenset[str]]]:
         """Each selector that adds, with what the list really takes by it."""
@@ -44,29 +55,52 @@ class _Resolver:
     selection: Selection
     cuts: Cuts
     mistakes: list[Mistake] = field(default_factory=list)
+    doubts: list[Doubt] = field(default_factory=list)
 
     def resolve(self, selectors: Iterable[Selector]) -> _List:
         """One list."""
         selected: dict[Selector, frozenset[str]] = {}
-        added: set[str] = set()
-        taken: set[str] = set()
+        sure: dict[bool, set[str]] = {False: set(), True: set()}
+        perhaps: dict[bool, set[str]] = {False: set(), True: set()}
         for selector in selectors:
             pattern = parse_selector(selector.text)
             names = self._names(selector, pattern)
             selected[selector] = names
-            (taken if pattern.negated else added).update(names)
-        return _List(selected, frozenset(added - taken))
+            sure[pattern.negated].update(names)
+            perhaps[pattern.negated].update(names, self._in_doubt(selector, pattern, names))
+        return _List(
+            selected,
+            frozenset(sure[False] - sure[True]),
+            least=frozenset(sure[False] - perhaps[True]),
+            most=frozenset(perhaps[False] - sure[True]),
+        )
 
     def _names(self, selector: Selector, pattern: Pattern) -> frozenset[str]:
         try:
-            if selector.list == "eval":
-                return frozenset(self.selection.subtrees(self.selection.modules(pattern)))
-            if selector.list == "buffers_may_move":
-                return frozenset(self.selection.names(pattern) & self.selection.buffers)
-            return frozenset(self.cuts.selected(pattern))
+            return self._selected(selector, pattern)
         except OutOfRange as error:
             self.mistakes.append(Mistake(f"`{selector.text}` in `{selector.list}` {error}", selector.location))
             return frozenset()
+
+    def _in_doubt(self, selector: Selector, pattern: Pattern, names: frozenset[str]) -> frozenset[str]:
+        """What a selector may select beside `names`; where that is something or there are none, it is noted."""
+        why = self.selection.unknown(pattern)
+        if not why:
+            return frozenset()
+        try:
+            doubtful = self._selected(selector, pattern, possible=True) - names
+        except OutOfRange:
+            return frozenset()
+        if doubtful or not names:
+            self.doubts.append(Doubt(selector, why))
+        return doubtful
+
+    def _selected(self, selector: Selector, pattern: Pattern, *, possible: bool = False) -> frozenset[str]:
+        if selector.list == "eval":
+            return frozenset(self.selection.subtrees(self.selection.modules(pattern, possible=possible)))
+        if selector.list == "buffers_may_move":
+            return frozenset(self.selection.names(pattern, possible=possible) & self.selection.buffers)
+        return frozenset(self.cuts.selected(pattern, possible=possible))
 
 
 def match(spec: Spec | None, description: Description) -> Plan:
@@ -75,7 +109,7 @@ def match(spec: Spec | None, description: Description) -> Plan:
     Of a spec with phases the first is meant: that is how a training begins. For another take `Spec.phase(name)`.
     Raises SpecError when an index or slice lies outside its module, or the module cannot be indexed; all such
     mistakes at once, each with its selector's line. A selector that selects nothing is not raised but stands in
-    `Plan.unmatched`.
+    `Plan.unmatched`. What a checkpoint's description cannot settle is in `Plan.doubts`, and its tensors are unchecked.
     """
     if spec is None:
         return plan_from_flags(description)
@@ -89,7 +123,7 @@ def match(spec: Spec | None, description: Description) -> Plan:
     if resolver.mistakes:
         raise spec_error(resolver.mistakes, hint="Correct the index, or select the items by their names.")
     lists = {"unchecked": unchecked, "trainable": trainable, "frozen": frozen}
-    said, contradictions = _expected(cuts.description, lists, spec.rest)
+    said, contradictions, in_doubt = _settled(cuts.description, lists, spec.rest)
     contradictions = tuple({c.tensor: c for c in (_of_the_whole(c, cuts) for c in contradictions)}.values())
     expected, rows = cuts.together(said)
     for contradiction in contradictions:
@@ -97,20 +131,28 @@ def match(spec: Spec | None, description: Description) -> Plan:
         rows.pop(contradiction.tensor, None)
     plan = Plan(
         expected,
-        buffers_may_move=frozenset(description.by_name[name].name for name in may_move.names),
+        buffers_may_move=frozenset(description.by_name[name].name for name in may_move.most),
         eval_layers=selection.covering(in_eval.names),
-        unmatched=tuple(
-            explain(selector, selection) for one in resolved for selector, names in one.selected.items() if not names
-        ),
+        unmatched=tuple(_unmatched(resolved, resolver)),
         overlaps=tuple(_overlaps(cuts, lists)),
         contradictions=contradictions,
         counts=spec.expect,
         rows=rows,
         said_at={cuts.whole(unit): place for unit, place in _said_at(cuts.description, lists, spec).items()},
+        doubts=tuple(dict.fromkeys(resolver.doubts)),
+        in_doubt=frozenset(cuts.whole(unit) for unit in in_doubt),
     )
     if _says_what_trains(spec):
         return plan
     return replace(plan, expected=plan_from_flags(description).expected, from_spec=False, said_at={})
+
+
+def _unmatched(lists: Iterable[_List], resolver: _Resolver) -> Iterable[Unmatched]:
+    doubtful = {doubt.selector for doubt in resolver.doubts}
+    for one in lists:
+        for selector, names in one.selected.items():
+            if not names and selector not in doubtful:
+                yield explain(selector, resolver.selection)
 
 
 def _says_what_trains(spec: Spec) -> bool:
@@ -132,6 +174,20 @@ def _said_at(description: Description, lists: Mapping[str, _List], spec: Spec) -
         for tensor in description.tensors
     }
     return {name: place for name, place in places.items() if place}
+
+
+def _settled(
+    description: Description, lists: Mapping[str, _List], rest: Expected
+) -> tuple[dict[str, Expected], tuple[Contradiction, ...], frozenset[str]]:
+    """As `_expected`, whichever way the lists turn out; also the tensors of which that makes a difference."""
+    ways = product(*(one.ways() for one in lists.values()))
+    (first, contradictions), *others = [
+        _expected(description, dict(zip(lists, way, strict=True)), rest) for way in ways
+    ]
+    in_doubt = {name for name, said in first.items() if any(other[name] is not said for other, _ in others)}
+    always = set.intersection({c.tensor for c in contradictions}, *({c.tensor for c in found} for _, found in others))
+    said = {name: Expected.UNCHECKED if name in in_doubt else one for name, one in first.items()}
+    return said, tuple(c for c in contradictions if c.tensor in always), frozenset(in_doubt)
 
 
 def _expected(

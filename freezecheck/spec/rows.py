@@ -37,7 +37,7 @@ class Cuts:
 
     def _rows(self, pattern: Pattern) -> dict[str, range]:
         try:
-            return self._selection.rows(pattern)
+            return self._selection.rows(pattern, possible=True)
         except OutOfRange:
             return {}  # said when the selector is resolved
 
@@ -51,12 +51,12 @@ class Cuts:
         self._pieces.update(dict.fromkeys(tensor.names, pieces))
         return cut
 
-    def selected(self, pattern: Pattern) -> set[str]:
-        """Names of the tensors and pieces that a selector selects. Raises OutOfRange."""
-        names = self._selection.names(pattern)
+    def selected(self, pattern: Pattern, *, possible: bool = False) -> set[str]:
+        """Names of the tensors and pieces that a selector selects, or may select. Raises OutOfRange."""
+        names = self._selection.names(pattern, possible=possible)
         if not self._pieces:
             return names
-        rows = self._selection.rows(pattern)
+        rows = self._selection.rows(pattern, possible=possible)
         return {unit for name in names for unit in self._units(name, rows.get(name))}
 
     def _units(self, name: str, rows: range | None) -> Iterable[str]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from functools import cache
+from functools import cache, cached_property
 
 from ..records import Description, Layer
 from .selectors import Index, Pattern, glob_regex, has_wildcard
 
 _NOT_INDEXED = "cannot be indexed"
+_NO_CLASS = "a checkpoint does not say of which class a layer is"
 
 
 class OutOfRange(Exception):  # noqa: N818 - it completes the sentence that begins with the selector
@@ -30,22 +31,22 @@ class Selection:
         self.buffers = frozenset(name for t in description.tensors if t.kind == "buffer" for name in t.names)
         self.owned: dict[str, Sequence[str]] = {layer.name: layer.tensors for layer in description.layers}
 
-    def names(self, pattern: Pattern) -> set[str]:
+    def names(self, pattern: Pattern, *, possible: bool = False) -> set[str]:
         """Names of the tensors that a selector selects (that it takes away, when it begins with `!`).
 
-        Raises OutOfRange.
+        With `possible` also those that it may select where the description cannot tell. Raises OutOfRange.
         """
         if pattern.kind == "type":
-            return {name for path in self.modules(pattern) for name in self.owned[path]}
+            return {name for path in self.modules(pattern, possible=possible) for name in self.owned[path]}
         if pattern.kind == "re":
             search = re.compile(pattern.rest).search
             return {name for name in self.tensors.all if search(name)}
-        if rows := self.rows(pattern):
+        if rows := self.rows(pattern, possible=possible):
             return set(rows)
-        bases = self._bases(pattern.indexed)
+        bases = self._bases(pattern.indexed, possible=possible)
         return {name for base in bases for name in self.tensors.matching(base, pattern.rest, tree=True)}
 
-    def rows(self, pattern: Pattern) -> dict[str, range]:
+    def rows(self, pattern: Pattern, *, possible: bool = False) -> dict[str, range]:
         """By parameter name the rows that a selector such as `embed.weight[32000:]` selects; empty for any other.
 
         An index that can be one into modules is one into modules. Raises OutOfRange.
@@ -53,11 +54,11 @@ class Selection:
         if not pattern.indexed or pattern.rest:
             return {}
         glob, index = pattern.indexed[-1]
-        bases = self._bases(pattern.indexed[:-1])
+        bases = self._bases(pattern.indexed[:-1], possible=possible)
         if any(self.layers.matching(base, glob, tree=False) for base in bases):
             return {}
         names = [name for base in bases for name in self.tensors.matching(base, glob, tree=False)]
-        return self._rows_at(names, index, any(has_wildcard(glob) for glob, _ in pattern.indexed))
+        return self._rows_at(names, index, possible or any(has_wildcard(glob) for glob, _ in pattern.indexed))
 
     def _rows_at(self, names: Sequence[str], index: Index, searching: bool) -> dict[str, range]:
         """The rows at `index`. A glob searches for parameters that have such rows; a name must be of one that has."""
@@ -80,18 +81,50 @@ class Selection:
             raise OutOfRange(refused[0])
         return found
 
-    def modules(self, pattern: Pattern) -> set[str]:
+    def modules(self, pattern: Pattern, *, possible: bool = False) -> set[str]:
         """Paths of the modules that a selector names, without those below them. Raises OutOfRange."""
         if pattern.kind == "type":
             matches = re.compile(glob_regex(pattern.rest)).fullmatch
-            classes = {base for layer in self.description.layers for base in _classes(layer)}
-            meant = {name for name in classes if matches(name)}
-            return {layer.name for layer in self.description.layers if not meant.isdisjoint(_classes(layer))}
+            meant = {name for name in self._classes if matches(name)}
+            known = {layer.name for layer in self.description.layers if not meant.isdisjoint(_classes(layer))}
+            return known | self._classless if possible and not self._knows(pattern.rest) else known
         if pattern.kind == "re":
             search = re.compile(pattern.rest).search
             return {path for path in self.layers.all if search(path)}
-        bases = self._bases(pattern.indexed)
+        bases = self._bases(pattern.indexed, possible=possible)
         return {path for base in bases for path in self.layers.matching(base, pattern.rest, tree=False)}
+
+    def unknown(self, pattern: Pattern) -> str:
+        """What the description leaves open of a selector, as a reason; empty where it settles what is selected."""
+        if pattern.kind == "type":
+            return _NO_CLASS if self._classless and not self._knows(pattern.rest) else ""
+        found = [path for paths, index in self._steps(pattern.indexed) for path in paths if self._opens(path, index)]
+        names = [f"`{path}`" if path else "the model" for path in dict.fromkeys(found)]
+        if not names:
+            return ""
+        shown = names if len(names) <= 3 else [*names[:3], f"{len(names) - 3} more"]
+        said = f"{', '.join(shown[:-1])} and {shown[-1]} have" if len(shown) > 1 else f"{shown[0]} has"
+        return f"a checkpoint does not say how many layers {said}"
+
+    def _opens(self, path: str, index: Index) -> bool:
+        """Whether what stands at an index hangs on the container's length, and that is not known."""
+        layer = self.description.layer_by_name[path]
+        if not layer.more or layer.items is None:
+            return False
+        return not index.from_the_front or (index.start or 0) >= len(layer.items)
+
+    @cached_property
+    def _classes(self) -> frozenset[str]:
+        return frozenset(base for layer in self.description.layers for base in _classes(layer))
+
+    @cached_property
+    def _classless(self) -> frozenset[str]:
+        """Paths of the layers of which nothing is known but that they are modules."""
+        return frozenset(layer.name for layer in self.description.layers if not layer.type)
+
+    def _knows(self, glob: str) -> bool:
+        """Whether a glob begins with a class that some layer is known to be of: the others are then none of it."""
+        return re.split(r"[*?]", glob, maxsplit=1)[0] in self._classes
 
     def subtrees(self, paths: Iterable[str]) -> set[str]:
         """These modules and all below them."""
@@ -110,18 +143,27 @@ class Selection:
         whole = {layer.name: None for layer in self.description.layers if layer.name not in partial}
         return tuple(name for name in whole if not name or name.rpartition(".")[0] not in whole)
 
-    def _bases(self, indexed: Iterable[tuple[str, Index]]) -> Sequence[str]:
+    def _bases(self, indexed: Iterable[tuple[str, Index]], *, possible: bool = False) -> Sequence[str]:
         """The modules that a path's indices lead to; the root when it has none."""
         bases = [""]
         searching = False
         for glob, index in indexed:
             searching = searching or has_wildcard(glob)
             found = [path for base in bases for path in self.layers.matching(base, glob, tree=False)]
-            bases = list(self._items(found, index, searching))
+            bases = list(self._items(found, index, searching, possible))
         return bases
 
-    def _items(self, paths: Sequence[str], index: Index, searching: bool) -> Iterator[str]:
-        """The items at `index`. A glob searches for modules that have such items; a path must lead to one."""
+    def _steps(self, indexed: Sequence[tuple[str, Index]]) -> Iterator[tuple[Sequence[str], Index]]:
+        """Each index of a path with the modules that it may be one into."""
+        for place, (glob, index) in enumerate(indexed):
+            bases = self._bases(indexed[:place], possible=True)
+            yield [path for base in bases for path in self.layers.matching(base, glob, tree=False)], index
+
+    def _items(self, paths: Sequence[str], index: Index, searching: bool, possible: bool) -> Iterator[str]:
+        """The items at `index`. A glob searches for modules that have such items; a path must lead to one.
+
+        With `possible` nothing is refused, as what certainly is wrong was refused without.
+        """
         refused: list[tuple[Layer, str]] = []
         for path in paths:
             layer = self.description.layer_by_name[path]
@@ -129,12 +171,13 @@ class Selection:
                 refused.append((layer, _NOT_INDEXED))
                 continue
             try:
-                positions = index.positions(len(layer.items))
+                count = len(layer.items)
+                positions = index.among(count)[possible] if layer.more else index.positions(count)
             except IndexError as error:
                 refused.append((layer, str(error)))
                 continue
             yield from (f"{path}.{layer.items[n]}".removeprefix(".") for n in positions)
-        if refused and (not searching or len(refused) == len(paths)):
+        if refused and not possible and (not searching or len(refused) == len(paths)):
             raise OutOfRange(_refusal(refused))
 
 

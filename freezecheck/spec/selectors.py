@@ -37,6 +37,30 @@ class Index:
             raise IndexError("takes no item")
         return found
 
+    @property
+    def from_the_front(self) -> bool:
+        """Whether it means the same positions whatever the number of items."""
+        return (self.start or 0) >= 0 and (self.single or (self.stop or 0) >= 0)
+
+    def among(self, known: int) -> tuple[range, range]:
+        """Positions among the `known` items that it takes for certain, and that it may take, where more may follow.
+
+        Raises IndexError when no number of items makes it right.
+        """
+        every, start, stop = range(known), self.start or 0, self.stop
+        if self.single:
+            stop = start + 1 if start >= 0 else None
+        if stop is not None and (start < 0) == (stop < 0) and stop <= start:
+            raise IndexError("takes no item")
+        if start < 0:  # the more items there are, the further behind it begins
+            first = max(known, -start, abs(stop or 0)) + start
+            if stop is not None and 0 <= stop <= first:
+                raise IndexError("takes no item")
+            return every[:0], every[first : stop if stop is not None and stop >= 0 else None]
+        if stop is not None and stop < 0:
+            return every[start : max(known + stop, 0) : self.step], every[start :: self.step]
+        return every[start : stop : self.step], every[start : stop : self.step]
+
 
 @dataclass(frozen=True, slots=True)
 class Pattern:

@@ -55,6 +55,34 @@ def test_a_key_names_any_level(key, names):
     assert names is None or set(found.tensors) == names
 
 
+TWO = {"s.w": 1.0, "t.w": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("tree", "key", "prefix"),
+    [
+        (TWO, "s.", "s."),
+        ({"model": TWO, "ema": TWO}, "s.", "s."),
+        ({"model": {"module.s.w": 1.0, "module.t.w": 2.0}}, "s.", "s."),
+        ({"model": A, "ema": TWO}, "ema.s.", "s."),
+        ({"s": TWO, "t": TWO}, "s.", ""),
+        ({"s": TWO, "t": TWO}, "s.t.", "t."),
+        ({"model": {"model.w": 1.0, "other.w": 2.0}}, "model.", "model."),
+    ],
+)
+def test_a_key_that_ends_in_a_dot_is_the_beginning_of_names(tree, key, prefix):
+    """It may be led to by keys; the state dict is otherwise the one that is taken without a key."""
+    assert chosen(tree, key).prefix == prefix
+
+
+def test_a_beginning_that_no_name_has_leaves_the_choice_as_it_is():
+    """It may be meant for the other file: the same state dict is taken as without it, or the one its keys lead to."""
+    assert chosen({"model": A, "ema": B}, "s.").tensors == A
+    assert chosen({"model": A, "ema": B}, "ema.s.").tensors == B
+    with pytest.raises(UsageError, match="holds several state dicts"):
+        chosen({"G": A, "D": B}, "s.")
+
+
 @pytest.mark.parametrize("tree", [{"G": A, "D": B}, {"state_dict": A, "model": B}, {"x": 1.0, "G": A}])
 def test_several_without_a_hint_are_listed(tree):
     """Where nothing tells which is meant, the keys are listed and `--key` is named."""

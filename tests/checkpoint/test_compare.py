@@ -217,6 +217,24 @@ def test_a_model_is_compared_with_what_it_was_loaded_from(tmp_path):
     assert changes["backbone.0.bias"].max_abs == pytest.approx(0.5)
 
 
+def test_a_checkpoint_that_holds_the_model_twice_is_not_guessed_at(tmp_path):
+    """It is asked for which is meant; a model of two equal towers is compared by one of them, as no key could say."""
+    layer, twice = nn.Linear(3, 4), nn.ModuleDict({"student": nn.Linear(3, 4), "teacher": nn.Linear(3, 4)})
+    torch.save(twice.state_dict(), tmp_path / "twice.pt")
+    with (
+        checkpoint.open(tmp_path / "twice.pt") as found,
+        pytest.raises(UsageError, match=r"behind `student\.` and behind"),
+    ):
+        checkpoint.compare_model(found, layer.state_dict())
+    with checkpoint.open(tmp_path / "twice.pt", "teacher.") as found:
+        changes = checkpoint.compare_model(found, twice["teacher"].state_dict())
+    assert {name: change.same for name, change in changes.items()} == {"weight": True, "bias": True}
+    torch.save(layer.state_dict(), tmp_path / "one.pt")
+    with checkpoint.open(tmp_path / "one.pt") as found:
+        changes = checkpoint.compare_model(found, twice.state_dict())
+    assert sum(change.before is not None for change in changes.values()) == 2
+
+
 # ---- any edit
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -59,6 +60,48 @@ def test_a_prefix_that_brings_no_more_together_is_left():
     """`blocks.0.weight` is no renamed `weight` where the names fit as they are."""
     names = ["weight", "blocks.0.weight", "blocks.1.weight"]
     assert align(names, names).rename == {}
+
+
+@pytest.mark.parametrize(
+    ("prefixes", "taken"),
+    [
+        (["model.", "model_ema."], "model."),
+        (["model.", "ema."], "model."),
+        (["net.", "teacher."], "net."),
+        (["generator.", "generator_ema."], "generator."),
+        (["encoder.", "target_encoder."], "encoder."),
+        (["backbone.", "ema."], "backbone."),
+        (["student.", "x.student."], "student."),
+        (["student.", "student.old."], "student."),
+        (["model.g.", "model.g_ema."], "model.g."),
+    ],
+    ids=" ".join,
+)
+def test_of_two_prefixes_the_one_that_something_speaks_for_is_taken(prefixes, taken):
+    """What a training calls its model, the original of a copy, the outer of two: these have no rival."""
+    for order in (prefixes, prefixes[::-1]):
+        found = align(BACKBONE, [prefix + name for prefix in order for name in BACKBONE])
+        assert found.rename == {name: taken + name for name in BACKBONE}
+        assert found.rivals == ()
+
+
+def test_few_names_that_fit_by_chance_are_no_rivals():
+    """Two layers that share a name with a few tensors of another model do not make it twice."""
+    found = align([*BACKBONE, *"abcdefgh"], ["x.a", "y.a", "x.b", "y.b", "c"])
+    assert (len(found.rename), found.rivals) == (2, ())
+
+
+@pytest.mark.parametrize(
+    "prefixes",
+    [["student.", "teacher."], ["encoder_k.", "encoder_q."], ["lit.student.", "lit.teacher."], ["a.", "b.", "cc."]],
+    ids=" ".join,
+)
+def test_prefixes_that_fit_equally_well_are_rivals(prefixes):
+    """Nothing says which of them is meant, whichever side has them and though a few names are not among them."""
+    twice = [prefix + name for prefix in prefixes[::-1] for name in BACKBONE]
+    assert (align(BACKBONE, twice).rivals, align(BACKBONE, twice).longer) == (tuple(prefixes), "after")
+    assert (align(twice, BACKBONE).rivals, align(twice, BACKBONE).longer) == (tuple(prefixes), "before")
+    assert align([*BACKBONE, "head.weight"], twice).rivals == tuple(prefixes)
 
 
 @given(

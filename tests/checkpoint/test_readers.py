@@ -34,6 +34,21 @@ def test_every_reader_gives_what_was_saved(form, tmp_path):
 
 
 @pytest.mark.parametrize("form", stored.FORMS, ids=lambda form: form.__name__)
+def test_of_every_form_the_names_behind_a_prefix_can_be_taken(form, tmp_path):
+    """A key that ends in a dot is the beginning of the names that are meant; a tie to another part is no name of it."""
+    tensors = {"a.0.weight": torch.ones(2, 3), "a.0.bias": torch.ones(2), "b.0.weight": torch.zeros(2, 3)}
+    with checkpoint.open(form(tmp_path, tensors), "a.") as found:
+        assert set(found.names) == {"0.weight", "0.bias"}
+        assert {name for entry in found.entries.values() for name in entry.names} == {"0.weight", "0.bias"}
+        assert torch.equal(found.tensor("0.weight"), torch.ones(2, 3))
+        assert not any("begins with" in note for note in found.notes)
+    (tmp_path / "again").mkdir()
+    with checkpoint.open(form(tmp_path / "again", tensors), "c.") as found:
+        assert set(found.names) == set(tensors)
+        assert any("begins with `c.`: `--key c.` says nothing of it" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("form", stored.FORMS, ids=lambda form: form.__name__)
 def test_every_two_forms_of_one_state_dict_are_the_same(form, tmp_path):
     """No form differs from safetensors in a byte."""
     tensors = stored.small()
@@ -77,6 +92,14 @@ def test_tied_tensors_are_one_under_both_names(save, tmp_path):
     with checkpoint.open(path) as found:
         assert set(found.names) == {"embed.weight", "head.weight"}
         assert found.entries["embed.weight"] is found.entries["head.weight"]
+
+
+def test_a_tied_name_outside_of_the_prefix_is_left_out(tmp_path):
+    """Of a tensor that two parts share, the part that is meant knows its own name alone."""
+    shared = torch.ones(2)
+    torch.save({"a.w": shared, "b.w": shared}, tmp_path / "w.pt")
+    with checkpoint.open(tmp_path / "w.pt", "a.") as found:
+        assert [entry.names for entry in found.entries.values()] == [("w",)]
 
 
 def test_wrappers_prefixes_are_taken_off(tmp_path):

@@ -65,6 +65,18 @@ def test_a_pretrained_tensor_that_is_there_is_silent():
     assert hits("FZ704", table(frozen("a", pretrained=SAME), frozen("b"), trained("c"))) == []
 
 
+COUNTER = Stored((), "int64")
+"""What counts steps, as it is stored."""
+
+
+@pytest.mark.parametrize("name", ["bn.num_batches_tracked", "num_batches_tracked", "n_averaged", "ema.n_averaged"])
+@pytest.mark.parametrize("change", [Change(None, COUNTER), Change(COUNTER, None)], ids=["new", "gone"])
+def test_a_counter_that_one_side_lacks_is_silent(name, change):
+    """load_state_dict makes do without a counter of steps, and no output hangs on it: it is no weight."""
+    assert hits("FZ703", between(changed(buffer, name, change, differentiable=False))) == []
+    assert hits("FZ704", table(buffer(name, pretrained=change, differentiable=False))) == []
+
+
 # ---- firing
 
 
@@ -113,6 +125,7 @@ def test_frozen_statistics_that_differ_name_the_layer_to_keep_in_eval():
     assert "by up to 0.5 (mean 0.25): a layer in train mode updates them in every forward" in found.message
     assert found.fix.startswith("model.body.eval() after every model.train()")
     assert 'buffers_may_move = ["body"]' in found.fix
+    assert "eval = " not in found.fix  # two checkpoints do not tell whether the loop does as the spec says
 
 
 def test_frozen_rows_that_differ_are_named():
@@ -149,6 +162,53 @@ def test_what_one_side_lacks_is_found_by_side_and_expectation():
     assert first.message == "`a.weight` is expected frozen and is in a.pt, but not in b.pt."
     assert second.message == "`b.weight` is expected trainable and is in b.pt, but not in a.pt."
     assert 'unchecked = ["b"]' in second.fix
+
+
+def mend_of_missing(*missing, beside=()):
+    """The spec's line that FZ703 offers for these frozen tensors, with others beside them that both sides have."""
+    lost = [changed(buffer if "running" in name else frozen, name, Change(W, None)) for name in missing]
+    found = hit("FZ703", between(*lost, *(changed(frozen, name, SAME) for name in beside)))
+    return found.fix.partition("on purpose, ")[2]
+
+
+def test_the_mend_for_what_is_missing_covers_that_and_nothing_else():
+    """A whole layer by its name, a single tensor by its own where its siblings are there, and every one of them."""
+    assert mend_of_missing("a.weight", "a.bias", beside=["b.weight"]) == '`unchecked = ["a"]`'
+    assert mend_of_missing("a.bias", beside=["a.weight"]) == '`unchecked = ["a.bias"]`'
+    assert mend_of_missing("x.a.w", "x.b.w", beside=["b.w"]) == '`unchecked = ["x"]`'
+    assert mend_of_missing("x.a.w", "y.b.w", beside=["x.c.w", "y.b.v"]) == '`unchecked = ["x.a", "y.b.w"]`'
+    many = [f"blocks.{n}.lora.w" for n in range(12)]
+    assert mend_of_missing(*many, beside=[f"blocks.{n}.fc.w" for n in range(12)]) == "list them as `unchecked`"
+
+
+def test_the_mend_for_a_missing_batch_norm_takes_its_counter_along():
+    """The counter is no part of the finding, and no reason to name the other tensors one by one."""
+    counter = changed(buffer, "a.num_batches_tracked", Change(W, None), differentiable=False)
+    lost = [changed(buffer, "a.running_mean", Change(W, None)), changed(frozen, "a.weight", Change(W, None))]
+    found = hit("FZ703", between(*lost, counter, changed(frozen, "b.weight", SAME)))
+    assert found.tensors == ("a.running_mean", "a.weight")
+    assert '`unchecked = ["a"]`' in found.fix
+
+
+def test_a_buffer_that_is_not_pretrained_is_not_to_be_trained():
+    """Buffers never train: the mend looks for their name, or says that they are made anew."""
+    case = table(
+        buffer("bn.running_mean", pretrained=Change(None, W)),
+        buffer("bn.running_var", pretrained=Change(None, W)),
+        frozen("bn.weight", pretrained=SAME),
+        conditions=Conditions(steps=1, pretrained="resnet.pt"),
+    )
+    absent = hit("FZ704", case)
+    assert absent.message == (
+        "`bn.running_mean` and `bn.running_var` are expected frozen, but are not in resnet.pt: they keep the values "
+        "that the model was built with."
+    )
+    assert absent.fix == (
+        "look under which names the checkpoint holds them; if they are not meant to come from it, "
+        '`unchecked = ["bn.running_mean", "bn.running_var"]` in the spec'
+    )
+    both = table(frozen("a.w", pretrained=Change(None, W)), buffer("b.table", pretrained=Change(None, W)))
+    assert "``" not in hit("FZ704", both).fix
 
 
 def test_what_is_not_pretrained_is_found():
