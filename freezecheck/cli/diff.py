@@ -36,8 +36,8 @@ def _two(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tupl
     metavar="KEY",
     multiple=True,
     callback=_two,
-    help="Which state dict of a file is meant, such as ema or model.generator; . is the top. With a dot at its end it is "
-    "how the names begin, as in `student.`. Given twice: one each.",
+    help="Which state dict of a file is meant, such as ema or model.generator; . is the top. With a dot at its end it "
+    "is how the names begin, as in `student.`. Given twice: one each.",
 )
 @options(JUDGE, TABLE, OUTPUT)
 def diff(
