@@ -42,10 +42,17 @@ class Writes:
                 self._by_storage.setdefault(storage_of(tensor), []).append(tensor)
 
     def watch_for_now(self, tensors: Iterable[torch.Tensor]) -> None:
-        """Note writes to these tensors until `settle`, which forgets them and their writes."""
+        """Note writes to these tensors in place of those given before; `settle` forgets them and their writes."""
+        self._let_pass()
         for tensor in tensors:
             self.seen.pop(id(tensor), None)  # another one's, that is gone
             self._passing.setdefault(storage_of(tensor), []).append(tensor)
+
+    def _let_pass(self) -> None:
+        for tensors in self._passing.values():
+            for tensor in tensors:
+                self.seen.pop(id(tensor), None)
+        self._passing.clear()
 
     def _in_storage(self, tensor: torch.Tensor) -> list[torch.Tensor]:
         """Return the watched tensors that share a tensor's memory."""
@@ -54,10 +61,7 @@ class Writes:
 
     def settle(self) -> None:
         """Begin to count anew what `since` tells."""
-        for tensors in self._passing.values():
-            for tensor in tensors:
-                self.seen.pop(id(tensor), None)
-        self._passing.clear()
+        self._let_pass()
         self._settled = {key: len(writes) for key, writes in self.seen.items()}
 
     def since(self, phase: Phase) -> set[int]:

@@ -262,8 +262,7 @@ class Session:
             self._enter_stage(stage)
         with torch._C.DisableTorchFunction():
             self._note(losses, walked, watching)
-            for one in self.models:
-                self.trace.watch_for_now(one.taken.backward_ends())
+            self.trace.watch_for_now([given for one in self.models for given in one.taken.backward_ends()])
 
     def _note(self, losses: Sequence[torch.Tensor], walked: Any, watching: NoneReturned) -> None:
         returned = watching.cuts()
