@@ -71,7 +71,9 @@ def settled(case: Case, spec: Spec | None, *, select: Sequence[str] = (), ignore
     put among the case's `skipped`. The tensors that the nearest name means are left to FZ001, whose effects they are.
     Whoever leaves FZ001 out, by `select`, `ignore` or in the spec, knows of such selectors, and all is judged.
     """
-    if spec is None or "FZ001" not in codes_run(case, select=select, ignore=(*ignore, *spec.ignore)):
+    if spec is None or not case.plan.unmatched:
+        return case
+    if "FZ001" not in codes_run(case, select=select, ignore=(*ignore, *spec.ignore)):
         return case
     told = list(misnamed(case))
     doubtful = [one for one in told if one.selector.list in ("trainable", "frozen") and one.selector.text[:1] != "!"]

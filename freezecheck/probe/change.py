@@ -35,6 +35,9 @@ def fingerprint(tensor: Tensor) -> Tensor:
     """
     sums: list[Tensor] = []
     for part in parts(tensor):
+        if part.dtype is torch.float32 and part.is_contiguous() and part.numel() % 2 == part.storage_offset() % 2 == 0:
+            sums += _sums(part.view(-1).view(torch.int64))  # most weights are so, and there are many
+            continue
         halves = torch.view_as_real(part).unbind(-1) if part.dtype == torch.complex128 else (part,)
         for half in halves:
             for (run,) in runs(half, at_once=_SUMMED):
