@@ -159,18 +159,21 @@ def _follows(case: Case, fact: Facts) -> bool:
     """Whether it follows its twin, as a moving average does, and only its flag says that it is frozen.
 
     Such a teacher has the same shape and the same name but for one part: `teacher.fc.weight` beside
-    `student.fc.weight`, though not `layers.0.fc.weight` beside `layers.1.fc.weight`; and it is given numbers.
+    `student.fc.weight`, though not `layers.0.fc.weight` beside `layers.1.fc.weight`; and it is given numbers, by lines
+    that do not write to the twin: one that goes over all parameters is no average.
     """
     given = any(write.operation in _GIVES for write in fact.writes)
     if case.plan.from_spec or fact.memberships or not given:
         return False
-    return any(other.tensor.shape == fact.tensor.shape and _twins(fact.name, other.name) for other in case.trainable)
+    return any(_twins(fact, other) for other in case.trainable)
 
 
-def _twins(one: str, other: str) -> bool:
-    parts = list(zip(one.split("."), other.split("."), strict=False))
+def _twins(fact: Facts, other: Facts) -> bool:
+    parts = list(zip(fact.name.split("."), other.name.split("."), strict=False))
     differ = [pair for pair in parts if pair[0] != pair[1]]
-    return one.count(".") == other.count(".") and len(differ) == 1 and not any(map(str.isdecimal, differ[0]))
+    named = fact.name.count(".") == other.name.count(".") and len(differ) == 1
+    alike = named and fact.tensor.shape == other.tensor.shape and not any(map(str.isdecimal, differ[0]))
+    return alike and {w.location for w in fact.writes}.isdisjoint(w.location for w in other.writes)
 
 
 def _cause(fact: Facts) -> tuple[str, tuple[Write, ...]]:

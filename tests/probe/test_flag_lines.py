@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 import torch
 
 from freezecheck.probe.flag_lines import FlagLines, standing
-from tests.readme import freezecheck_command
+from tests.probe.verified import told
 
 MODEL = """\
 import torch
@@ -25,21 +24,11 @@ optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 def example_inputs():
     return torch.randn(3, 4)
 """
-TRAINING = """
-for _ in range(3):
-    optimizer.zero_grad()
-    model(example_inputs()).square().mean().backward()
-    optimizer.step()
-"""
 
 
 def finding(folder: Path, command: str, sets: str, code: str) -> dict[str, Any]:
-    source = MODEL.replace("SETS", sets) + (TRAINING if command == "run" else "")
-    (folder / "train.py").write_text(source, encoding="utf-8")
     (folder / "freeze.toml").write_text('trainable = ["head"]\n', encoding="utf-8")
-    ran = freezecheck_command(command, "--spec", "freeze.toml", "--format", "json", "train.py", folder=folder)
-    (found,) = [f for f in json.loads(ran.out)["findings"] if f["code"] == code]
-    return dict(found)
+    return told(folder, command, MODEL.replace("SETS", sets), code, "--spec", "freeze.toml")
 
 
 @pytest.mark.parametrize("command", ["verify", "run"])

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import gc
-import json
 import weakref
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -15,7 +13,7 @@ from torch import nn
 from freezecheck.probe.made_at import lines_of, optimizers_noted
 from freezecheck.records import Location
 from freezecheck.rules._words import optimizer_variable
-from tests.readme import freezecheck_command
+from tests.probe.verified import told
 from tests.rules.tables import table
 
 MODEL = """\
@@ -31,23 +29,10 @@ MADE
 def example_inputs():
     return torch.randn(3, 4)
 """
-TRAINING = """
-for _ in range(3):
-    optimizer.zero_grad()
-    model(example_inputs()).square().mean().backward()
-    optimizer.step()
-"""
 BUILT = "def build_optimizer(model):\n    return torch.optim.SGD(model.parameters(), lr=0.1)"
 
 
-def told(folder: Path, command: str, made: str, code: str, more: str = "") -> dict[str, Any]:
-    (folder / "train.py").write_text(MODEL.replace("MADE", made) + more, encoding="utf-8")
-    ran = freezecheck_command(command, "--format", "json", "train.py", folder=folder)
-    (found,) = [f for f in json.loads(ran.out)["findings"] if f["code"] == code]
-    return dict(found)
-
-
-@pytest.mark.parametrize(("command", "more"), [("verify", ""), ("run", TRAINING)])
+@pytest.mark.parametrize("command", ["verify", "run"])
 @pytest.mark.parametrize(
     ("made", "code"),
     [
@@ -57,15 +42,15 @@ def told(folder: Path, command: str, made: str, code: str, more: str = "") -> di
         ("optimizer = torch.optim.SGD([model.head.bias], lr=0.1)", "FZ402"),
     ],
 )
-def test_the_finding_stands_at_the_line(tmp_path: Path, command: str, more: str, made: str, code: str) -> None:
+def test_the_finding_stands_at_the_line(tmp_path: Path, command: str, made: str, code: str) -> None:
     """In `verify` and in a watched training alike."""
-    found = told(tmp_path, command, made, code, more)
+    found = told(tmp_path, command, MODEL.replace("MADE", made), code)
     assert (found["location"]["file"], found["location"]["line"]) == ("train.py", 8)
 
 
 def test_a_function_that_makes_it_is_looked_into(tmp_path: Path) -> None:
     """`build_optimizer` beside the model: the line within, and no name, for it has none there."""
-    found = told(tmp_path, "verify", BUILT, "FZ401")
+    found = told(tmp_path, "verify", MODEL.replace("MADE", BUILT), "FZ401")
     assert found["location"]["line"] == 9
     assert found["fix"].startswith("optimizer = torch.optim.SGD(")
 

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 import freezecheck
+from tests.readme import freezecheck_command
+
+TRAINING = """
+for _ in range(3):
+    optimizer.zero_grad()
+    model(example_inputs()).square().mean().backward()
+    optimizer.step()
+"""
 
 torch.set_num_threads(1)
 
@@ -33,6 +43,14 @@ def verified(model: nn.Module, spec: str = "", **options: Any) -> freezecheck.Re
     options.setdefault("optimizer", sgd(model))
     options.setdefault("inputs", torch.randn(5, 3))
     return freezecheck.verify(model, freezecheck.Spec.parse(spec) if spec else None, **options)
+
+
+def told(folder: Path, command: str, source: str, code: str, *arguments: str) -> dict[str, Any]:
+    """The one finding of this code that `freezecheck COMMAND train.py` tells, in JSON; `run` trains a few steps."""
+    (folder / "train.py").write_text(source + (TRAINING if command == "run" else ""), encoding="utf-8")
+    ran = freezecheck_command(command, *arguments, "--format", "json", "train.py", folder=folder)
+    (finding,) = [one for one in json.loads(ran.out)["findings"] if one["code"] == code]
+    return dict(finding)
 
 
 def found(result: freezecheck.Result, code: str) -> list[freezecheck.Finding]:

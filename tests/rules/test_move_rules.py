@@ -53,6 +53,8 @@ class TestFrozenParameterMoved:
         student = trained("student.0.weight", shape=(4, 4))
         plan = Plan({fact.name: fact.expected, student.name: student.expected}, from_spec=spec)
         assert bool(hits("FZ301", table(fact, student, plan=plan))) == told
+        both = trained("student.0.weight", shape=(4, 4), writes=written)  # the line goes over all parameters
+        assert hits("FZ301", table(fact, both, plan=plan)) != []
 
     @pytest.mark.parametrize(
         ("known", "cause", "why", "fix"),
